@@ -1,0 +1,238 @@
+//! Building sweepers: where the store is, and how careful to be.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::registry::Graph;
+use crate::shared::Shared;
+#[cfg(feature = "tokio")]
+use crate::store::AsyncStore;
+use crate::store::memory::MemoryStore;
+use crate::store::{Store, StoreInfo};
+use crate::{Clock, Config, Error, Policy, SystemClock};
+
+/// Where a sweeper keeps logs and fragments.
+#[derive(Clone, Debug)]
+enum Place {
+    Unset,
+    Memory(u64),
+    #[cfg(feature = "memcached")]
+    Memcached(Vec<String>),
+    Blocking(Arc<dyn Store>),
+    #[cfg(feature = "tokio")]
+    Async(Arc<dyn AsyncStore>),
+}
+
+/// Builds a sweeper. Start with `Sweeper::builder()`.
+#[must_use = "a builder does nothing until `build()`"]
+#[derive(Debug)]
+pub struct Builder<S> {
+    place: Place,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    graph: Option<Graph>,
+    sweeper: PhantomData<S>,
+}
+
+impl<S> Builder<S> {
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(SystemClock);
+        Self { place: Place::Unset, config: Config::default(), clock, graph: None, sweeper: PhantomData }
+    }
+
+    /// Keeps everything in this process, in at most `bytes` bytes. For one process only: others do not see its invalidations.
+    pub fn memory(mut self, bytes: u64) -> Self {
+        self.place = Place::Memory(bytes);
+        self
+    }
+
+    /// Keeps everything on these memcached servers (`host:port`, 1.6.18 or newer). Every process must name the same ones.
+    ///
+    /// Nothing is connected here: a server that is down, or whose name does not resolve, is no reason not to start.
+    #[cfg(feature = "memcached")]
+    pub fn memcached<A: Into<String>>(mut self, servers: impl IntoIterator<Item = A>) -> Self {
+        self.place = Place::Memcached(servers.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Begins every key in the store, so that applications can share one (default: `cachesweeper`).
+    pub fn namespace(mut self, name: impl Into<String>) -> Self {
+        self.config.namespace = name.into();
+        self
+    }
+
+    /// What to do with a write when its records cannot be marked (default: [`Policy::Proceed`]).
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.config.policy = policy;
+        self
+    }
+
+    /// How long a mark holds if its process dies (default: 3 s). A COMMIT must return within it.
+    pub fn hold(mut self, hold: Duration) -> Self {
+        self.config.hold = hold;
+        self
+    }
+
+    /// How long a mark holds in a transaction whose end cannot be seen (default: 10 s). Such a transaction must end within it.
+    pub fn plain_hold(mut self, hold: Duration) -> Self {
+        self.config.plain_hold = hold;
+        self
+    }
+
+    /// How far the clocks of two processes may differ (default: 500 ms).
+    pub fn max_clock_skew(mut self, skew: Duration) -> Self {
+        self.config.max_clock_skew = skew;
+        self
+    }
+
+    /// The TTL of fragments that name none (default: one day).
+    pub fn default_ttl(mut self, ttl: Duration) -> Self {
+        self.config.default_ttl = ttl;
+        self
+    }
+
+    /// How long a store node that failed is left alone (default: 1 s).
+    pub fn retry_interval(mut self, interval: Duration) -> Self {
+        self.config.retry_interval = interval;
+        self
+    }
+
+    /// How long one exchange with a store node may take (default: 1 s).
+    pub fn store_timeout(mut self, timeout: Duration) -> Self {
+        self.config.store_timeout = timeout;
+        self
+    }
+
+    /// How long a caller waits for another process that renders the same fragment (default: 300 ms).
+    pub fn lease_wait(mut self, wait: Duration) -> Self {
+        self.config.lease_wait = wait;
+        self
+    }
+
+    /// How long a caller waits for another caller of this process that renders the same fragment (default: 5 s).
+    pub fn flight_wait(mut self, wait: Duration) -> Self {
+        self.config.flight_wait = wait;
+        self
+    }
+
+    /// How long a mark is renewed whose COMMIT has an unknown outcome (default: 60 s).
+    pub fn unknown_commit_limit(mut self, limit: Duration) -> Self {
+        self.config.unknown_commit_limit = limit;
+        self
+    }
+
+    /// The clock and the random numbers to go by; for tests and simulations.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The entities to go by, instead of all that the program registers; for tests.
+    pub fn graph(mut self, graph: Graph) -> Self {
+        self.graph = Some(graph);
+        self
+    }
+
+    fn finish(self, info: StoreInfo) -> Result<Shared, Error> {
+        let graph = match self.graph {
+            Some(graph) => graph,
+            None => Graph::of_program()?,
+        };
+        Shared::new(self.config, graph, info, self.clock)
+    }
+
+    fn blocking_store(&self) -> Result<Arc<dyn Store>, Error> {
+        match &self.place {
+            Place::Unset => Err(no_store()),
+            Place::Memory(bytes) => Ok(Arc::new(MemoryStore::new(memory_bytes(*bytes)?, self.clock.clone()))),
+            #[cfg(feature = "memcached")]
+            Place::Memcached(servers) => {
+                Ok(Arc::new(crate::store::memcached::MemcachedStore::new(&memcached_options(servers, &self.config)?)))
+            }
+            Place::Blocking(store) => Ok(store.clone()),
+            #[cfg(feature = "tokio")]
+            Place::Async(_) => Err(Error::Config("an async store cannot serve a blocking sweeper".into())),
+        }
+    }
+}
+
+fn no_store() -> Error {
+    Error::Config("no store is chosen: call .memory(bytes) or .memcached([\"host:port\"]) on the builder".into())
+}
+
+fn memory_bytes(bytes: u64) -> Result<u64, Error> {
+    const LEAST: u64 = 64 << 10;
+    if bytes < LEAST {
+        return Err(Error::Config(format!("memory({bytes}) is too small: give at least {LEAST} bytes (64 << 20 is a good start)")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(feature = "memcached")]
+fn memcached_options(servers: &[String], config: &Config) -> Result<crate::store::memcached::MemcachedOptions, Error> {
+    for server in servers {
+        let port = server.rsplit_once(':').map(|(host, port)| (host.is_empty(), port.parse::<u16>()));
+        if !matches!(port, Some((false, Ok(port))) if port > 0) {
+            return Err(Error::Config(format!(
+                "{server:?} is no memcached server's address: write `host:port`, for example `127.0.0.1:11211`"
+            )));
+        }
+    }
+    Ok(crate::store::memcached::MemcachedOptions { servers: servers.to_vec(), timeout: config.store_timeout })
+}
+
+impl Builder<crate::blocking::Sweeper> {
+    /// Keeps everything in a store of your own.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.place = Place::Blocking(store);
+        self
+    }
+
+    /// The sweeper.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if the settings cannot work, [`Error::Graph`] if the entities do not fit together. Never because a
+    /// store is down.
+    pub fn build(self) -> Result<crate::blocking::Sweeper, Error> {
+        let store = self.blocking_store()?;
+        let shared = self.finish(store.info().clone())?;
+        Ok(crate::blocking::Sweeper::from_parts(Arc::new(shared), store))
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Builder<crate::Sweeper> {
+    /// Keeps everything in a store of your own.
+    pub fn store(mut self, store: Arc<dyn AsyncStore>) -> Self {
+        self.place = Place::Async(store);
+        self
+    }
+
+    /// The sweeper.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if the settings cannot work, [`Error::Graph`] if the entities do not fit together. Never because a
+    /// store is down.
+    pub fn build(self) -> Result<crate::Sweeper, Error> {
+        let (store, blocking): (Arc<dyn AsyncStore>, Option<Arc<dyn Store>>) = match &self.place {
+            Place::Unset => return Err(no_store()),
+            Place::Memory(bytes) => {
+                let store = Arc::new(MemoryStore::new(memory_bytes(*bytes)?, self.clock.clone()));
+                (store.clone(), Some(store))
+            }
+            #[cfg(feature = "memcached")]
+            Place::Memcached(servers) => {
+                let options = memcached_options(servers, &self.config)?;
+                let blocking = crate::store::memcached::MemcachedStore::new(&options);
+                (Arc::new(crate::store::memcached::AsyncMemcachedStore::new(&options)), Some(Arc::new(blocking)))
+            }
+            Place::Blocking(_) => return Err(Error::Config("a blocking store cannot serve an async sweeper".into())),
+            Place::Async(store) => (store.clone(), None),
+        };
+        let shared = self.finish(store.info().clone())?;
+        Ok(crate::Sweeper::from_parts(Arc::new(shared), store, blocking))
+    }
+}

@@ -1,0 +1,138 @@
+//! Store keys: namespaced, printable, at most 250 bytes, readable when short.
+//!
+//! ```text
+//! ns/t/record                       the record's version log
+//! ns/f/name/dependency+…[/vary…]    a fragment; a dependency without its row in hand starts with "~"
+//! ns/l/<hash of fragment and stamp> a lease
+//! ns/b                              a node's marker
+//! ```
+//!
+//! All parts are escaped, so "/" and "+" only ever separate. A key that would be longer than 250 bytes ends in `#` and the
+//! hash of the whole; a fragment's whole key is kept inside the fragment and compared on every hit.
+
+use std::fmt::Write as _;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::version::Stamp;
+use crate::{Dependency, RecordKey, escape};
+
+/// The longest key that memcached takes, in bytes.
+pub const MAX_KEY: usize = 250;
+
+/// Shortens a key that is too long: its beginning, `#`, and the hash of the whole.
+pub fn store_key(full: String) -> String {
+    if full.len() <= MAX_KEY {
+        return full;
+    }
+    let hash = xxh3_128(full.as_bytes());
+    // Keys are ASCII, so any byte is a boundary.
+    let mut key = full;
+    key.truncate(MAX_KEY - 33);
+    let _ = write!(key, "#{hash:032x}");
+    key
+}
+
+/// An application's part of the store: the first part of every key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace(String);
+
+impl Namespace {
+    /// Escapes `name`.
+    pub fn new(name: &str) -> Self {
+        let mut text = String::new();
+        escape::part(name, &mut text);
+        Self(text)
+    }
+
+    /// The key of a record's version log.
+    pub fn log(&self, record: &RecordKey) -> String {
+        let record = record.as_str();
+        let mut key = String::with_capacity(self.0.len() + 3 + record.len());
+        key.push_str(&self.0);
+        key.push_str("/t/");
+        key.push_str(record);
+        store_key(key)
+    }
+
+    /// The key of a node's marker.
+    pub fn marker(&self) -> String {
+        format!("{}/b", self.0)
+    }
+
+    /// The key of the lease for filling one version of a fragment.
+    pub fn lease(&self, full_key: &str, stamp: Stamp) -> String {
+        let hash = xxh3_128(full_key.as_bytes()) ^ u128::from_be_bytes(stamp.to_bytes());
+        format!("{}/l/{hash:032x}", self.0)
+    }
+
+    /// The whole key of a fragment.
+    pub fn fragment(&self, name: &str, on: &[Dependency], vary: &[String]) -> String {
+        let dependencies: usize = on.iter().map(|dependency| dependency.record.as_str().len() + 2).sum();
+        let varied: usize = vary.iter().map(|part| part.len() + 1).sum();
+        let mut key = String::with_capacity(self.0.len() + 4 + name.len() + dependencies + varied);
+        key.push_str(&self.0);
+        key.push_str("/f/");
+        escape::part(name, &mut key);
+        for (position, dependency) in on.iter().enumerate() {
+            key.push(if position == 0 { '/' } else { '+' });
+            if dependency.row.is_none() {
+                // Not in the record's own alphabet at this place: an entity's name is never empty.
+                key.push_str("~/");
+            }
+            key.push_str(dependency.record.as_str());
+        }
+        for part in vary {
+            key.push('/');
+            escape::part(part, &mut key);
+        }
+        key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn on(records: &[&str]) -> Vec<Dependency> {
+        records.iter().map(|id| Dependency { record: RecordKey::new("comment", id), row: None }).collect()
+    }
+
+    #[test]
+    fn short_keys_are_readable() {
+        let blog = Namespace::new("blog");
+        assert_eq!(blog.log(&RecordKey::new("comment", 42)), "blog/t/comment:42");
+        assert_eq!(blog.fragment("comment.html", &on(&["42"]), &["de".into()]), "blog/f/comment.html/~/comment:42/de");
+    }
+
+    #[test]
+    fn empty_and_split_parts_are_told_apart() {
+        let blog = Namespace::new("blog");
+        let key = |vary: &[&str]| blog.fragment("c", &on(&["1"]), &vary.iter().map(|part| (*part).into()).collect::<Vec<_>>());
+        let keys = [key(&[]), key(&[""]), key(&["", ""]), key(&["a", "b"]), key(&["a/b"]), key(&["a+b"]), key(&["%"])];
+        for (position, key) in keys.iter().enumerate() {
+            assert!(!keys[..position].contains(key), "{key} twice");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_single_words_of_at_most_250_bytes(name in any::<String>(), id in any::<String>(), vary in any::<Vec<String>>()) {
+            let blog = Namespace::new("a b\r\nc");
+            let full = blog.fragment(&name, &on(&[&id]), &vary);
+            for key in [store_key(full), blog.log(&RecordKey::new(&name, &id))] {
+                prop_assert!(key.len() <= MAX_KEY);
+                prop_assert!(key.bytes().all(|byte| byte.is_ascii_graphic()));
+            }
+        }
+
+        #[test]
+        fn different_parts_make_different_keys(a in any::<Vec<String>>(), b in any::<Vec<String>>()) {
+            let blog = Namespace::new("blog");
+            let (left, right) = (blog.fragment("c", &on(&["1"]), &a), blog.fragment("c", &on(&["1"]), &b));
+            prop_assert_eq!(a == b, left == right);
+        }
+    }
+}

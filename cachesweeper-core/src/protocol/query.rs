@@ -1,0 +1,141 @@
+//! What is looked up: a fragment's keys, the logs it depends on, and how its caller came by the data.
+
+use bytes::Bytes;
+
+use super::Rules;
+use super::events::LogAddress;
+use super::lookup::Reason;
+use crate::keys::{self, Namespace};
+use crate::registry::Graph;
+use crate::store::router::Router;
+use crate::version::Stamp;
+use crate::{Dependency, Micros, Strategy, Ttl};
+
+/// When the caller's data are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// By the closure that renders: after the lookup.
+    Closure,
+    /// By a page that was opened at this instant, before any of its data were loaded.
+    Page(Micros),
+}
+
+/// One part of a stamp.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// The digest of a row in hand.
+    Row(u128),
+    /// The token of a log.
+    Log(LogAddress),
+}
+
+/// One fragment to look up.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub(super) full_key: String,
+    pub(super) store_key: String,
+    pub(super) node: usize,
+    pub(super) parts: Vec<Part>,
+    /// Set if the fragment may not be looked up at all.
+    pub(super) refused: Option<Reason>,
+    /// The latest instant at which a row in hand with a timestamp may still have been in the making.
+    pub(super) rows_settled: Micros,
+    pub(super) ttl: Option<Ttl>,
+    pub(super) serve_stale: Option<Micros>,
+}
+
+/// What queries are built from; one per sweeper.
+#[derive(Debug)]
+pub struct QueryContext<'a> {
+    /// The application's part of the store.
+    pub namespace: &'a Namespace,
+    /// Where records live.
+    pub router: &'a Router,
+    /// The entities.
+    pub graph: &'a Graph,
+    /// The protocol's times.
+    pub rules: &'a Rules,
+}
+
+impl Query {
+    /// The query for the fragment `name` of these dependencies.
+    pub fn new(
+        context: &QueryContext<'_>,
+        name: &str,
+        on: &[Dependency],
+        vary: &[String],
+        ttl: Option<Ttl>,
+        serve_stale: Option<Micros>,
+    ) -> Self {
+        let full_key = context.namespace.fragment(name, on, vary);
+        let mut query = Self {
+            store_key: keys::store_key(full_key.clone()),
+            full_key,
+            node: on.first().map_or(0, |home| context.router.node(&home.record)),
+            parts: Vec::with_capacity(on.len() * 2),
+            refused: on.is_empty().then_some(Reason::NoDependency),
+            rows_settled: Micros(0),
+            ttl,
+            serve_stale,
+        };
+        for dependency in on {
+            query.depend(context, dependency);
+        }
+        query
+    }
+
+    fn depend(&mut self, context: &QueryContext<'_>, dependency: &Dependency) {
+        let record = &dependency.record;
+        let node = context.graph.node(record);
+        // A collection or a whole entity has no row: it is always a log.
+        let strategy = match node {
+            Some(node) if record.is_row() => node.strategy,
+            _ => Strategy::Counter,
+        };
+        if let Some(row) = &dependency.row {
+            self.parts.push(Part::Row(row.digest));
+            if strategy == Strategy::UpdatedAt {
+                let written = row.updated_at.map_or(Micros(u64::MAX), |at| at.plus(context.rules.hold).plus(context.rules.skew));
+                self.rows_settled = self.rows_settled.max(written);
+            }
+        }
+        match strategy {
+            Strategy::Counter => self.log(context, record),
+            Strategy::UpdatedAt if dependency.row.is_none() => self.refused = Some(Reason::KeyOfTimestampRecord),
+            Strategy::UpdatedAt => {}
+        }
+        if let Some(whole) = node.filter(|node| node.cyclic && record.is_row()).map(|node| &node.whole) {
+            self.log(context, whole);
+        }
+    }
+
+    fn log(&mut self, context: &QueryContext<'_>, record: &crate::RecordKey) {
+        let log = LogAddress { node: context.router.node(record), key: context.namespace.log(record) };
+        self.parts.push(Part::Log(log));
+    }
+
+    /// The fragment's whole key.
+    pub fn full_key(&self) -> &str {
+        &self.full_key
+    }
+
+    /// Names this fragment with exactly this row in hand, for sharing renders that cannot be stored.
+    pub(super) fn in_hand(&self) -> Stamp {
+        let mut stamp = crate::version::StampBuilder::with_capacity(self.parts.len());
+        for part in &self.parts {
+            if let Part::Row(digest) = part {
+                stamp.row(*digest);
+            }
+        }
+        stamp.finish()
+    }
+}
+
+/// A fragment's body from the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cached {
+    /// The rendered output; UTF-8.
+    pub body: Bytes,
+    /// When its tokens were read.
+    pub read_at: Micros,
+}

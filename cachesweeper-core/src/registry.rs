@@ -1,0 +1,348 @@
+//! The registry: every entity that derives `CacheSweep`, and the graph of their relations.
+//!
+//! Users never come here: the derives register entities at link time, and [`Graph::new`] checks them when a sweeper is
+//! built. The registry knows tables by name only; what an ORM needs besides is kept in [`EntityInfo::adapter`].
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::OnceLock;
+
+use crate::{RecordKey, Strategy};
+
+pub use inventory;
+
+/// One entity: a static that its derive makes.
+pub struct Entity {
+    init: fn() -> EntityInfo,
+    info: OnceLock<EntityInfo>,
+}
+
+/// What is known of an [`Entity`].
+pub struct EntityInfo {
+    /// The table's name, with its schema if it has one: `comment`, `blog.comment`.
+    pub name: String,
+    /// The model's path, for messages.
+    pub model: &'static str,
+    /// How its records are versioned.
+    pub strategy: Strategy,
+    /// Whether a version of the whole table is kept too.
+    pub collection: bool,
+    /// How many levels a tree of this entity may have (`#[sweep(max_depth = …)]`).
+    pub max_depth: Option<u32>,
+    /// The entities that its foreign keys point to.
+    pub parents: Vec<ParentLink>,
+    /// The ORM's own part.
+    pub adapter: Option<&'static (dyn Any + Send + Sync)>,
+}
+
+/// A relation to a parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParentLink {
+    /// The parent's table, with its schema if it has one.
+    pub entity: String,
+    /// Whether it was listed in `#[sweep(parents(…))]`: then it must derive `CacheSweep` too.
+    pub listed: bool,
+}
+
+impl Entity {
+    /// An entity that is described by `init` when it is first used.
+    pub const fn new(init: fn() -> EntityInfo) -> Self {
+        Self { init, info: OnceLock::new() }
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> &EntityInfo {
+        self.info.get_or_init(self.init)
+    }
+
+    /// Its table's name, with its schema if it has one.
+    pub fn name(&self) -> &str {
+        &self.info().name
+    }
+}
+
+impl fmt::Debug for Entity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entity({})", self.name())
+    }
+}
+
+impl PartialEq for Entity {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Entity {}
+
+/// An entity in the registry.
+#[derive(Debug)]
+pub struct Registered(pub &'static Entity);
+
+inventory::collect!(Registered);
+
+/// Every registered entity of the program.
+pub fn entities() -> impl Iterator<Item = &'static Entity> {
+    inventory::iter::<Registered>().map(|registered| registered.0)
+}
+
+/// The entities do not fit together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GraphError {
+    /// Two models of one table.
+    #[error(
+        "the models `{first}` and `{second}` both derive CacheSweep for the table `{table}`: their writes would be versioned twice. \
+         Keep the derive on the model that the table's rows are saved with"
+    )]
+    Duplicate {
+        /// The table.
+        table: String,
+        /// One model.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// A listed parent that has no version.
+    #[error(
+        "`{child}` lists the parent `{parent}` in #[sweep(parents(…))], but no model of the table `{parent}` derives CacheSweep. \
+         Derive it there, or take the parent off the list{}",
+        .nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
+    )]
+    UnknownParent {
+        /// The child's table.
+        child: String,
+        /// The parent's table.
+        parent: String,
+        /// The registered table with the most similar name.
+        nearest: Option<String>,
+    },
+    /// A cycle through several entities that nobody bounds.
+    #[error(
+        "the relations of {} form a cycle, so a sweep might climb for ever. Say #[sweep(max_depth = 32)] on one of them, or leave a relation \
+         out with #[sweep(parents(…))]", .tables.iter().map(|table| format!("`{table}`")).collect::<Vec<_>>().join(" -> ")
+    )]
+    UnboundedCycle {
+        /// The tables, child before parent; the first one again at the end.
+        tables: Vec<String>,
+    },
+}
+
+/// The relations between the registered entities, checked.
+#[derive(Debug, Default)]
+pub struct Graph {
+    nodes: HashMap<String, Node>,
+}
+
+/// An entity in the [`Graph`].
+#[derive(Debug)]
+pub struct Node {
+    /// The entity.
+    pub entity: &'static Entity,
+    /// How its records are versioned.
+    pub strategy: Strategy,
+    /// The tables of its parents that have versions too.
+    pub parents: Vec<String>,
+    /// Whether it is its own ancestor, so that climbing needs a bound.
+    pub cyclic: bool,
+    /// How many levels are climbed through it.
+    pub max_depth: u32,
+    /// What is invalidated when the bound is hit.
+    pub whole: RecordKey,
+}
+
+impl Graph {
+    /// How many levels of a self-referring entity are climbed if it does not say.
+    pub const DEFAULT_MAX_DEPTH: u32 = 64;
+
+    /// The graph of all registered entities of the program.
+    ///
+    /// # Errors
+    ///
+    /// Two models of one table, a listed parent without the derive, a cycle without a bound: each names both entities.
+    pub fn of_program() -> Result<Self, GraphError> {
+        Self::new(entities())
+    }
+
+    /// The graph of these entities.
+    ///
+    /// # Errors
+    ///
+    /// As [`Graph::of_program`].
+    pub fn new(entities: impl IntoIterator<Item = &'static Entity>) -> Result<Self, GraphError> {
+        let mut nodes: HashMap<String, Node> = HashMap::new();
+        for entity in entities {
+            let info = entity.info();
+            let node = Node {
+                entity,
+                strategy: info.strategy,
+                parents: Vec::new(),
+                cyclic: false,
+                max_depth: info.max_depth.unwrap_or(Self::DEFAULT_MAX_DEPTH),
+                whole: RecordKey::whole(&info.name),
+            };
+            if let Some(other) = nodes.insert(info.name.clone(), node) {
+                let (first, second) = (other.entity.info().model, info.model);
+                return Err(GraphError::Duplicate { table: info.name.clone(), first, second });
+            }
+        }
+        let mut graph = Self { nodes };
+        graph.link()?;
+        graph.check_cycles()?;
+        Ok(graph)
+    }
+
+    fn link(&mut self) -> Result<(), GraphError> {
+        let mut links = Vec::new();
+        for (name, node) in &self.nodes {
+            let mut parents: Vec<String> = Vec::new();
+            for link in &node.entity.info().parents {
+                if self.nodes.contains_key(&link.entity) {
+                    if !parents.contains(&link.entity) {
+                        parents.push(link.entity.clone());
+                    }
+                } else if link.listed {
+                    let nearest = crate::nearest(&link.entity, self.nodes.keys().map(String::as_str));
+                    return Err(GraphError::UnknownParent { child: name.clone(), parent: link.entity.clone(), nearest });
+                }
+            }
+            links.push((name.clone(), parents));
+        }
+        for (name, parents) in links {
+            if let Some(node) = self.nodes.get_mut(&name) {
+                node.parents = parents;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_cycles(&mut self) -> Result<(), GraphError> {
+        let mut names: Vec<String> = self.nodes.keys().cloned().collect();
+        names.sort();
+        for name in &names {
+            let Some(path) = self.way_back(name) else { continue };
+            let bounded = path.len() == 1 || path.iter().any(|table| self.nodes[table].entity.info().max_depth.is_some());
+            if !bounded {
+                let mut tables = path;
+                tables.push(name.clone());
+                return Err(GraphError::UnboundedCycle { tables });
+            }
+            let depths = path.iter().filter_map(|table| self.nodes[table].entity.info().max_depth);
+            let depth = depths.min().unwrap_or(Self::DEFAULT_MAX_DEPTH);
+            if let Some(node) = self.nodes.get_mut(name) {
+                node.cyclic = true;
+                node.max_depth = depth;
+            }
+        }
+        Ok(())
+    }
+
+    /// The shortest way from an entity through its parents back to itself, without its end.
+    fn way_back(&self, start: &str) -> Option<Vec<String>> {
+        let mut ways = std::collections::VecDeque::from([vec![start.to_owned()]]);
+        let mut seen = std::collections::HashSet::new();
+        while let Some(way) = ways.pop_front() {
+            let node = self.nodes.get(way.last()?)?;
+            for parent in &node.parents {
+                if parent == start {
+                    return Some(way);
+                }
+                if seen.insert(parent.clone()) {
+                    let mut longer = way.clone();
+                    longer.push(parent.clone());
+                    ways.push_back(longer);
+                }
+            }
+        }
+        None
+    }
+
+    /// The node of a record's entity; `None` if no model of that table derives `CacheSweep`.
+    pub fn node(&self, record: &RecordKey) -> Option<&Node> {
+        self.table(record.entity())
+    }
+
+    /// The node of a table.
+    pub fn table(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name).or_else(|| self.nodes.get(crate::escape::unescape(name).as_ref()))
+    }
+
+    /// All nodes, in no particular order.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// Whether `record` can be an ancestor of a record of `table`, by the declared relations.
+    pub fn is_ancestor(&self, ancestor: &str, table: &str) -> bool {
+        let mut open = vec![table.to_owned()];
+        let mut seen = std::collections::HashSet::new();
+        while let Some(name) = open.pop() {
+            let Some(node) = self.nodes.get(&name) else { continue };
+            for parent in &node.parents {
+                if parent == ancestor {
+                    return true;
+                }
+                if seen.insert(parent.clone()) {
+                    open.push(parent.clone());
+                }
+            }
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! entity {
+        ($name:literal, $depth:expr, [$(($parent:literal, $listed:literal)),*]) => {{
+            static ENTITY: Entity = Entity::new(|| EntityInfo {
+                name: $name.into(),
+                model: concat!("app::", $name, "::Model"),
+                strategy: Strategy::Counter,
+                collection: false,
+                max_depth: $depth,
+                parents: vec![$(ParentLink { entity: $parent.into(), listed: $listed }),*],
+                adapter: None,
+            });
+            &ENTITY
+        }};
+    }
+
+    #[test]
+    fn parents_without_the_derive_are_left_out_unless_they_are_listed() {
+        let vote = entity!("vote", None, [("comment", false), ("user", false)]);
+        let graph = Graph::new([vote, entity!("comment", None, [])]).expect("a sound graph");
+        assert_eq!(graph.table("vote").expect("registered").parents, ["comment"]);
+        let listed = entity!("vote", None, [("coment", true)]);
+        let error = Graph::new([listed, entity!("comment", None, [])]).expect_err("refused").to_string();
+        assert!(error.contains("`vote`") && error.contains("`coment`") && error.contains("did you mean `comment`?"), "{error}");
+    }
+
+    #[test]
+    fn two_models_of_one_table_are_refused() {
+        let error = Graph::new([entity!("comment", None, []), entity!("comment", None, [])]).expect_err("refused");
+        assert!(matches!(error, GraphError::Duplicate { table, .. } if table == "comment"));
+    }
+
+    #[test]
+    fn a_self_referring_entity_has_a_bound_of_its_own() {
+        let graph = Graph::new([entity!("comment", None, [("comment", false)])]).expect("a sound graph");
+        let node = graph.table("comment").expect("registered");
+        assert!(node.cyclic);
+        assert_eq!(node.max_depth, Graph::DEFAULT_MAX_DEPTH);
+    }
+
+    #[test]
+    fn a_cycle_of_several_entities_must_be_bounded() {
+        let (a, b) = (entity!("a", None, [("b", false)]), entity!("b", None, [("a", false)]));
+        let error = Graph::new([a, b]).expect_err("refused").to_string();
+        assert!(error.contains("`a` -> `b` -> `a`"), "{error}");
+        let bounded = entity!("b", Some(5), [("a", false)]);
+        let graph = Graph::new([entity!("a", None, [("b", false)]), bounded]).expect("a sound graph");
+        assert_eq!(graph.table("a").expect("registered").max_depth, 5);
+        assert!(graph.is_ancestor("b", "a") && graph.is_ancestor("a", "a"));
+    }
+}

@@ -1,0 +1,176 @@
+//! The blocking memcached store.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use memcache::exp::{MetaClient, MetaConnection, parse_meta_result};
+
+use super::{MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error, in_order};
+use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
+
+/// Fragments and logs on memcached servers, for blocking code.
+#[derive(Debug)]
+pub struct MemcachedStore {
+    info: StoreInfo,
+    nodes: Vec<Node>,
+}
+
+impl MemcachedStore {
+    /// A store on these servers. Nothing is connected yet.
+    pub fn new(options: &MemcachedOptions) -> Self {
+        let info = options.info();
+        let nodes = info.nodes.iter().map(|name| Node { name: name.clone(), options: options.clone(), live: Mutex::default() });
+        Self { nodes: nodes.collect(), info }
+    }
+}
+
+impl Store for MemcachedStore {
+    fn info(&self) -> &StoreInfo {
+        &self.info
+    }
+
+    fn run(&self, batch: Vec<Op>) -> Vec<Reply> {
+        let count = batch.len();
+        let mut shares = self.nodes.iter().zip(by_node(self.nodes.len(), batch)).filter(|(_, share)| !share.is_empty());
+        let Some((first, share)) = shares.next() else { return in_order(count, []) };
+        let rest: Vec<_> = shares.collect();
+        if rest.is_empty() {
+            return in_order(count, first.run(share));
+        }
+        // The nodes' round trips overlap: this thread takes one, and each further node gets a thread.
+        let answered = std::thread::scope(|scope| {
+            let others: Vec<_> = rest.into_iter().map(|(node, share)| scope.spawn(move || node.run(share))).collect();
+            let mut answered = first.run(share);
+            for other in others {
+                // A panic in a node's thread would leave its operations unanswered, which counts as failed.
+                answered.extend(other.join().unwrap_or_default());
+            }
+            answered
+        });
+        in_order(count, answered)
+    }
+}
+
+struct Node {
+    name: Arc<str>,
+    options: MemcachedOptions,
+    live: Mutex<Live>,
+}
+
+/// What there is once the server has been reached.
+#[derive(Default)]
+struct Live {
+    client: Option<MetaClient>,
+    replacing: Option<MetaConnection>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Node {
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
+        let count = ops.len();
+        let mut replies = Vec::with_capacity(count);
+        for piece in cut(ops) {
+            match piece {
+                Piece::Exchange { wire, answers: positions } => {
+                    let results = match self.client() {
+                        Ok(client) => client.run_batch(wire),
+                        Err(error) => {
+                            let failed = positions.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone())));
+                            replies.extend(failed);
+                            continue;
+                        }
+                    };
+                    replies.extend(answers(&self.name, positions, results));
+                }
+                Piece::Replace { position, replace } => replies.push((position, self.replace(&replace))),
+            }
+        }
+        if replies.iter().any(|(_, reply)| matches!(reply, Reply::Failed(error) if error.down)) {
+            // Resolve and check again when the node is next tried: it may be another server by then.
+            *self.live() = Live::default();
+        }
+        replies
+    }
+
+    fn client(&self) -> Result<MetaClient, StoreError> {
+        if let Some(client) = &self.live().client {
+            return Ok(client.clone());
+        }
+        self.check()?;
+        let client = self.options.client().connect(&*self.name).map_err(|error| StoreError::down(&self.name, error))?;
+        self.live().client = Some(client.clone());
+        Ok(client)
+    }
+
+    fn dial(&self) -> Result<TcpStream, StoreError> {
+        let down = |error: std::io::Error| StoreError::down(&self.name, error);
+        let addresses: Vec<SocketAddr> = self
+            .name
+            .to_socket_addrs()
+            .map_err(|error| StoreError::down(&self.name, format_args!("its address does not resolve: {error}")))?
+            .collect();
+        let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, self.options.connect_timeout()) {
+                Ok(stream) => {
+                    stream.set_nodelay(true).map_err(down)?;
+                    stream.set_read_timeout(Some(self.options.timeout)).map_err(down)?;
+                    stream.set_write_timeout(Some(self.options.timeout)).map_err(down)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(down(last))
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        let down =
+            |error: std::io::Error| StoreError::down(&self.name, format_args!("it does not answer `version` like a memcached: {error}"));
+        let mut stream = BufReader::new(self.dial()?);
+        stream.get_mut().write_all(b"version\r\n").map_err(down)?;
+        let mut line = Vec::new();
+        std::io::Read::take(&mut stream, 256).read_until(b'\n', &mut line).map_err(down)?;
+        check_version(&self.name, &String::from_utf8_lossy(&line))
+    }
+
+    fn replace(&self, replace: &Replace) -> Reply {
+        // Taken out while in use: an error drops the connection.
+        let taken = self.live().replacing.take();
+        let mut connection = match taken {
+            Some(connection) => connection,
+            None => match self.dial() {
+                Ok(stream) => {
+                    let mut connection = MetaConnection::from_stream(stream);
+                    connection.set_io_timeout(Some(self.options.timeout));
+                    connection
+                }
+                Err(error) => return Reply::Failed(error),
+            },
+        };
+        let result = (|| {
+            let found = parse_meta_result(connection.execute(&replace.read()?)?)?;
+            match replace.swap(&found) {
+                Some(swap) => Ok(Replace::swapped(&parse_meta_result(connection.execute(&swap?)?)?)),
+                None => Ok(Reply::No),
+            }
+        })();
+        match result {
+            Ok(reply) => {
+                self.live().replacing = Some(connection);
+                reply
+            }
+            Err(error) => from_error(&self.name, &error),
+        }
+    }
+}

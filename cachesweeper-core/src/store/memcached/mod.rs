@@ -1,0 +1,277 @@
+//! The memcached store, on the meta protocol of the `memcache` crate: one client per node, connected at first use.
+//!
+//! Connecting late means that a name which does not resolve, or a server which is down, is never a reason not to start. The
+//! blocking and the async store differ in how they wait; what they say to a server is in this file.
+
+mod blocking;
+#[cfg(feature = "tokio")]
+mod tokio_store;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use memcache::exp::{
+    Delete, Error, Get, GetOptions, GetStatus, MetaCommand, MetaCommandResult, MutationStatus, Op as WireOp, OpResult, ReturnCode, Set,
+    SetOptions, Ttl as WireTtl, build_get, build_set,
+};
+
+pub use blocking::MemcachedStore;
+#[cfg(feature = "tokio")]
+pub use tokio_store::AsyncMemcachedStore;
+
+use super::{Action, Op, Reply, StoreError, StoreInfo};
+
+/// Request bytes of one exchange. The client writes an exchange whole before it reads; with Linux's defaults at least
+/// 140 KiB fit between its send buffer (80 KiB and more) and the server's receive window (64 KiB), so that its write
+/// cannot block on a server that is itself blocked on writing its answers.
+const EXCHANGE: usize = 96 << 10;
+
+/// The oldest server whose meta commands are as this store needs them (Debian 12's).
+const OLDEST: (u32, u32, u32) = (1, 6, 18);
+
+/// How the stores talk to their servers.
+#[derive(Clone, Debug)]
+pub struct MemcachedOptions {
+    /// The servers, as `host:port`. The names are what records are routed by.
+    pub servers: Vec<String>,
+    /// How long one exchange may take.
+    pub timeout: Duration,
+}
+
+impl MemcachedOptions {
+    fn info(&self) -> StoreInfo {
+        StoreInfo {
+            kind: "memcached",
+            nodes: self.servers.iter().map(|server| Arc::from(server.as_str())).collect(),
+            keeps_holds: false,
+            shared: true,
+            // The default of memcached's -I. A larger item is tried all the same; the server says if it is too large.
+            max_item: 1 << 20,
+        }
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        self.timeout.min(Duration::from_millis(250))
+    }
+
+    fn client(&self) -> memcache::exp::MetaClientBuilder {
+        memcache::exp::MetaClient::builder().max_idle(64).connect_timeout(Some(self.connect_timeout())).io_timeout(Some(self.timeout))
+    }
+}
+
+/// Checks the answer to `version`.
+fn check_version(node: &str, line: &str) -> Result<(), StoreError> {
+    let Some(version) = line.trim_end().strip_prefix("VERSION ") else {
+        let shown: String = line.chars().take(60).collect();
+        let cause = format!("it is no memcached: it answers `version` with {shown:?}. Check the address");
+        return Err(StoreError::down(node, cause));
+    };
+    let mut parts = version.split(['.', '-', '_']).map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    let found = (next(), next(), next());
+    if found < OLDEST {
+        let (major, minor, patch) = OLDEST;
+        let cause = format!("memcached {version} is too old: {major}.{minor}.{patch} or newer is needed (it lacks meta commands)");
+        return Err(StoreError::down(node, cause));
+    }
+    Ok(())
+}
+
+/// What one [`Op`] becomes on the wire. The last operation's result is the answer.
+fn to_wire(op: &Op, wire: &mut Vec<WireOp>) {
+    let ttl = |ttl: &crate::Ttl| WireTtl::secs(ttl.secs());
+    match &op.action {
+        Action::Get => wire.push(Get::new(&op.key).into()),
+        Action::Add(value, until) => wire.push(Set::new(&op.key, value).ttl(ttl(until)).add().into()),
+        Action::Append(value, until) => {
+            // An append keeps the item's TTL, so it is touched first.
+            wire.push(Get::new(&op.key).without_value().touch(ttl(until)).into());
+            wire.push(Set::new(&op.key, value).append().into());
+        }
+        Action::Set(value, until) => wire.push(Set::new(&op.key, value).ttl(ttl(until)).into()),
+        Action::Delete => wire.push(Delete::new(&op.key).into()),
+        // Not a batch operation: see `Replace`.
+        Action::Replace(..) => {}
+    }
+}
+
+/// About how many bytes an operation's request has.
+fn request_len(op: &Op) -> usize {
+    let value = match &op.action {
+        Action::Add(value, _) | Action::Set(value, _) => value.len(),
+        Action::Append(value, _) => op.key.len() + 20 + value.len(),
+        Action::Get | Action::Delete | Action::Replace(..) => 0,
+    };
+    op.key.len() + 32 + value
+}
+
+fn from_wire(node: &str, result: Result<OpResult, Error>) -> Reply {
+    match result {
+        Ok(OpResult::Get(result)) if result.status == GetStatus::Hit => {
+            result.value.map_or(Reply::Done, |value| Reply::Value(Bytes::from(value)))
+        }
+        Ok(OpResult::Get(_)) => Reply::No,
+        Ok(OpResult::Mutation(result)) if result.status == MutationStatus::Applied => Reply::Done,
+        Ok(_) => Reply::No,
+        Err(error) => from_error(node, &error),
+    }
+}
+
+fn from_error(node: &str, error: &Error) -> Reply {
+    match error {
+        Error::Server(message) if message.contains("too large") => Reply::TooLarge,
+        Error::Server(_) | Error::Rejected(_) | Error::Usage(_) => Reply::Failed(StoreError::refused(node, error)),
+        _ => Reply::Failed(StoreError::down(node, error)),
+    }
+}
+
+/// One step of what a node is asked: an exchange, or a replace on a connection of its own.
+enum Piece {
+    Exchange { wire: Vec<WireOp>, answers: Vec<(usize, usize)> },
+    Replace { position: usize, replace: Replace },
+}
+
+/// Cuts a node's share of a batch into pieces that are run one after the other.
+fn cut(ops: Vec<(usize, Op)>) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+    let (mut wire, mut answers, mut len) = (Vec::new(), Vec::new(), 0);
+    let close = |wire: &mut Vec<WireOp>, answers: &mut Vec<(usize, usize)>, pieces: &mut Vec<Piece>| {
+        if !wire.is_empty() {
+            pieces.push(Piece::Exchange { wire: std::mem::take(wire), answers: std::mem::take(answers) });
+        }
+    };
+    for (position, op) in ops {
+        let more = request_len(&op);
+        if len + more > EXCHANGE {
+            close(&mut wire, &mut answers, &mut pieces);
+            len = 0;
+        }
+        len += more;
+        if let Action::Replace(expected, value, ttl) = op.action {
+            close(&mut wire, &mut answers, &mut pieces);
+            pieces.push(Piece::Replace { position, replace: Replace { key: op.key, expected, value, ttl } });
+            len = 0;
+            continue;
+        }
+        to_wire(&op, &mut wire);
+        answers.push((position, wire.len() - 1));
+    }
+    close(&mut wire, &mut answers, &mut pieces);
+    pieces
+}
+
+/// Takes each operation's answer out of an exchange's results.
+fn answers(node: &str, positions: Vec<(usize, usize)>, results: Result<Vec<Result<OpResult, Error>>, Error>) -> Vec<(usize, Reply)> {
+    match results {
+        Ok(results) => {
+            let mut results: Vec<_> = results.into_iter().map(Some).collect();
+            let mut answer = |wire: usize| match results.get_mut(wire).and_then(Option::take) {
+                Some(result) => from_wire(node, result),
+                None => Reply::Failed(StoreError::down(node, "it left an operation unanswered")),
+            };
+            positions.into_iter().map(|(position, wire)| (position, answer(wire))).collect()
+        }
+        Err(error) => positions.into_iter().map(|(position, _)| (position, from_error(node, &error))).collect(),
+    }
+}
+
+/// Compare-and-swap by content. CAS ids restart with the server, so an id is good only on the connection it came from: it
+/// is read and used on one connection that is opened for nothing else.
+struct Replace {
+    key: String,
+    expected: Bytes,
+    value: Bytes,
+    ttl: crate::Ttl,
+}
+
+impl Replace {
+    fn read(&self) -> Result<MetaCommand, Error> {
+        let mut options = GetOptions::default();
+        (options.value, options.return_cas) = (true, true);
+        build_get(&self.key, &options)
+    }
+
+    /// The swap, if the item is as expected.
+    fn swap(&self, found: &MetaCommandResult) -> Option<Result<MetaCommand, Error>> {
+        let cas = found.cas.filter(|_| found.value.as_deref() == Some(&self.expected[..]))?;
+        let mut options = SetOptions::default();
+        (options.ttl, options.compare_cas) = (Some(self.ttl_wire()), Some(cas));
+        Some(build_set(&self.key, &self.value[..], &options))
+    }
+
+    /// The raw command takes the protocol's own number: above 30 days it is a date.
+    fn ttl_wire(&self) -> u32 {
+        const THIRTY_DAYS: u32 = 30 * 24 * 60 * 60;
+        match self.ttl.secs() {
+            secs if secs <= THIRTY_DAYS => secs,
+            secs => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
+                u32::try_from(now + u64::from(secs)).unwrap_or(u32::MAX)
+            }
+        }
+    }
+
+    fn swapped(result: &MetaCommandResult) -> Reply {
+        if result.rc == ReturnCode::Hd { Reply::Done } else { Reply::No }
+    }
+}
+
+/// Splits a batch by node, keeping each operation's position.
+fn by_node(nodes: usize, batch: Vec<Op>) -> Vec<Vec<(usize, Op)>> {
+    let mut shares = vec![Vec::new(); nodes];
+    for (position, op) in batch.into_iter().enumerate() {
+        // A node that is not configured cannot be routed to; its operations stay unanswered and count as failed.
+        if let Some(share) = shares.get_mut(op.node) {
+            share.push((position, op));
+        }
+    }
+    shares
+}
+
+/// Puts the nodes' answers back into the batch's order.
+fn in_order(count: usize, answers: impl IntoIterator<Item = (usize, Reply)>) -> Vec<Reply> {
+    let unanswered = Reply::Failed(StoreError::refused("memcached", "the operation was not sent to any server"));
+    let mut replies = vec![unanswered; count];
+    for (position, reply) in answers {
+        replies[position] = reply;
+    }
+    replies
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        for good in ["VERSION 1.6.18\r\n", "VERSION 1.6.40", "VERSION 1.10.0", "VERSION 2.0.0-rc1"] {
+            assert!(check_version("cache1:11211", good).is_ok(), "{good}");
+        }
+        let old = check_version("cache1:11211", "VERSION 1.5.22\r\n").expect_err("too old").to_string();
+        assert!(old.contains("cache1:11211") && old.contains("1.5.22") && old.contains("1.6.18"), "{old}");
+        let other = check_version("cache1:80", "HTTP/1.1 400 Bad Request").expect_err("not memcached").to_string();
+        assert!(other.contains("no memcached") && other.contains("HTTP/1.1"), "{other}");
+    }
+
+    #[test]
+    fn exchanges_are_cut_and_nothing_is_lost() {
+        let get = |id: usize| Op::get(0, format!("blog/f/comment.html/comment:{id}"));
+        let mut ops: Vec<(usize, Op)> = (0..5_000).map(get).enumerate().collect();
+        let replace = Action::Replace(Bytes::from_static(b"a"), Bytes::from_static(b"b"), crate::Ttl::days(1));
+        ops.insert(2_500, (5_000, Op { node: 0, key: "k".into(), action: replace }));
+        let mut positions = Vec::new();
+        for piece in cut(ops) {
+            match piece {
+                Piece::Exchange { wire, answers } => {
+                    assert!(!wire.is_empty() && wire.len() < 2_500);
+                    positions.extend(answers.iter().map(|(position, _)| *position));
+                }
+                Piece::Replace { position, .. } => positions.push(position),
+            }
+        }
+        let mut expected: Vec<usize> = (0..5_000).collect();
+        expected.insert(2_500, 5_000);
+        assert_eq!(positions, expected);
+    }
+}

@@ -1,0 +1,3 @@
+//! Template engines (features).
+
+pub mod minijinja;

@@ -1,0 +1,59 @@
+//! Lifetimes of stored items, with the one rule that trips users of memcached kept in one place.
+
+use std::time::Duration;
+
+use crate::Micros;
+
+/// How long a stored item lives: between one second and ten years.
+///
+/// memcached takes seconds, and reads any number above 30 days as a date. A `Ttl` is always a length of time; the
+/// memcached client turns a long one into the date it means.
+///
+/// ```
+/// use std::time::Duration;
+/// use cachesweeper_core::Ttl;
+///
+/// assert!(Ttl::new(Duration::from_secs(500)).is_ok());
+/// assert!(Ttl::new(Duration::ZERO).is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ttl(u32);
+
+/// A lifetime that no store can keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a TTL of {0:?} cannot be kept: give at least 1 second and at most 10 years (3650 days)")]
+pub struct InvalidTtl(pub Duration);
+
+impl Ttl {
+    /// The longest TTL: 3650 days.
+    pub const MAX: Self = Self(3650 * 24 * 60 * 60);
+
+    /// The TTL of this length; parts of a second are rounded up.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTtl`] if it is zero or longer than [`Ttl::MAX`].
+    pub fn new(length: Duration) -> Result<Self, InvalidTtl> {
+        let secs = length.as_secs() + u64::from(length.subsec_nanos() > 0);
+        match u32::try_from(secs) {
+            Ok(secs) if secs > 0 && secs <= Self::MAX.0 => Ok(Self(secs)),
+            _ => Err(InvalidTtl(length)),
+        }
+    }
+
+    /// A TTL of whole days.
+    pub const fn days(days: u32) -> Self {
+        assert!(days > 0 && days <= 3650, "a TTL has 1 to 3650 days");
+        Self(days * 24 * 60 * 60)
+    }
+
+    /// The length in seconds.
+    pub fn secs(self) -> u32 {
+        self.0
+    }
+
+    /// When an item that is stored at `now` ends.
+    pub fn end(self, now: Micros) -> Micros {
+        now.plus(Micros(u64::from(self.0) * 1_000_000))
+    }
+}
