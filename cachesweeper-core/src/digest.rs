@@ -104,7 +104,7 @@ impl DigestColumn for uuid::Uuid {
 }
 
 macro_rules! timestamps {
-    ($($(#[$meta:meta])* $type:ty => |$this:ident| $digest:expr, $micros:expr;)*) => {$(
+    ($($(#[$meta:meta])* $type:ty => |$this:ident| $digest:expr, $micros:expr, $from:expr;)*) => {$(
         $(#[$meta])*
         impl DigestColumn for $type {
             fn digest_into(&self, row: &mut RowDigest) {
@@ -119,6 +119,11 @@ macro_rules! timestamps {
                 let $this = self;
                 u64::try_from($micros).ok().map(crate::Micros)
             }
+
+            fn from_micros(micros: crate::Micros) -> Option<Self> {
+                let from: fn(i64) -> Option<Self> = $from;
+                from(i64::try_from(micros.0).ok()?)
+            }
         }
     )*};
 }
@@ -132,22 +137,37 @@ macro_rules! timestamps {
 pub trait TimestampColumn {
     /// Microseconds since the Unix epoch (a type without a zone counts as UTC); `None` before it, and for NULL.
     fn micros(&self) -> Option<crate::Micros>;
+
+    /// The timestamp at this instant; `None` if the type cannot hold it.
+    fn from_micros(micros: crate::Micros) -> Option<Self>
+    where
+        Self: Sized;
 }
 
 impl<T: TimestampColumn> TimestampColumn for Option<T> {
     fn micros(&self) -> Option<crate::Micros> {
         self.as_ref().and_then(TimestampColumn::micros)
     }
+
+    fn from_micros(micros: crate::Micros) -> Option<Self> {
+        T::from_micros(micros).map(Some)
+    }
 }
 
 timestamps! {
     #[cfg(feature = "chrono")] chrono::NaiveDateTime =>
         |this| this.and_utc().timestamp_nanos_opt().unwrap_or_else(|| this.and_utc().timestamp_micros()),
-        this.and_utc().timestamp_micros();
+        this.and_utc().timestamp_micros(),
+        |micros| chrono::DateTime::from_timestamp_micros(micros).map(|at| at.naive_utc());
     #[cfg(feature = "time")] time::OffsetDateTime =>
-        |this| this.unix_timestamp_nanos(), this.unix_timestamp_nanos() / 1000;
+        |this| this.unix_timestamp_nanos(), this.unix_timestamp_nanos() / 1000,
+        |micros| time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000).ok();
     #[cfg(feature = "time")] time::PrimitiveDateTime =>
-        |this| this.assume_utc().unix_timestamp_nanos(), this.assume_utc().unix_timestamp_nanos() / 1000;
+        |this| this.assume_utc().unix_timestamp_nanos(), this.assume_utc().unix_timestamp_nanos() / 1000,
+        |micros| {
+            let at = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000).ok()?;
+            Some(time::PrimitiveDateTime::new(at.date(), at.time()))
+        };
 }
 
 #[cfg(feature = "chrono")]
@@ -159,9 +179,25 @@ impl<Z: chrono::TimeZone> DigestColumn for chrono::DateTime<Z> {
     }
 }
 
-#[cfg(feature = "chrono")]
-impl<Z: chrono::TimeZone> TimestampColumn for chrono::DateTime<Z> {
-    fn micros(&self) -> Option<crate::Micros> {
-        self.naive_utc().micros()
-    }
+macro_rules! zones {
+    ($($zone:ty => $with:expr;)*) => {$(
+        #[cfg(feature = "chrono")]
+        impl TimestampColumn for chrono::DateTime<$zone> {
+            fn micros(&self) -> Option<crate::Micros> {
+                self.naive_utc().micros()
+            }
+
+            fn from_micros(micros: crate::Micros) -> Option<Self> {
+                let at = chrono::DateTime::from_timestamp_micros(i64::try_from(micros.0).ok()?)?;
+                let with: fn(chrono::DateTime<chrono::Utc>) -> Self = $with;
+                Some(with(at))
+            }
+        }
+    )*};
+}
+
+zones! {
+    chrono::Utc => |at| at;
+    chrono::FixedOffset => |at| at.fixed_offset();
+    chrono::Local => |at| at.with_timezone(&chrono::Local);
 }

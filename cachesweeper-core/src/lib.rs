@@ -61,7 +61,7 @@ pub use rendered::{Outcome, Rendered};
 pub use shared::Mark;
 pub use stats::Stats;
 #[cfg(feature = "tokio")]
-pub use sweeper::{Fragment, Fragments, Page, Resolver, Sweeper};
+pub use sweeper::{Fragment, Fragments, Page, Resolver, Sweeper, WeakSweeper};
 pub use ttl::{InvalidTtl, Ttl};
 
 /// The name most like `name`, if any is like it at all; for "did you mean".

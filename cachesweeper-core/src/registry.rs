@@ -146,6 +146,8 @@ pub struct Node {
     pub parents: Vec<String>,
     /// Whether it is its own ancestor, so that climbing needs a bound.
     pub cyclic: bool,
+    /// Whether its fragments also depend on [`Node::whole`]: it is cyclic, or above something that is.
+    pub reads_whole: bool,
     /// How many levels are climbed through it.
     pub max_depth: u32,
     /// What is invalidated when the bound is hit.
@@ -179,6 +181,7 @@ impl Graph {
                 strategy: info.strategy,
                 parents: Vec::new(),
                 cyclic: false,
+                reads_whole: false,
                 max_depth: info.max_depth.unwrap_or(Self::DEFAULT_MAX_DEPTH),
                 whole: RecordKey::whole(&info.name),
             };
@@ -235,6 +238,14 @@ impl Graph {
                 node.max_depth = depth;
             }
         }
+        let cyclic: Vec<&String> = names.iter().filter(|name| self.nodes[*name].cyclic).collect();
+        let reads_whole = |name: &String| cyclic.iter().any(|cyclic| *cyclic == name || self.is_ancestor(name, cyclic));
+        let reading: Vec<String> = names.iter().filter(|name| reads_whole(name)).cloned().collect();
+        for name in reading {
+            if let Some(node) = self.nodes.get_mut(&name) {
+                node.reads_whole = true;
+            }
+        }
         Ok(())
     }
 
@@ -273,7 +284,15 @@ impl Graph {
         self.nodes.values()
     }
 
-    /// Whether `record` can be an ancestor of a record of `table`, by the declared relations.
+    /// What is invalidated when a tree of `table` is deeper than its bound: the whole of it, and of everything above it.
+    pub fn wholes_above(&self, table: &str) -> Vec<RecordKey> {
+        let above = self.nodes.iter().filter(|(name, node)| node.reads_whole && (*name == table || self.is_ancestor(name, table)));
+        let mut wholes: Vec<RecordKey> = above.map(|(_, node)| node.whole.clone()).collect();
+        wholes.sort();
+        wholes
+    }
+
+    /// Whether a record of `ancestor` can be above a record of `table`, by the declared relations.
     pub fn is_ancestor(&self, ancestor: &str, table: &str) -> bool {
         let mut open = vec![table.to_owned()];
         let mut seen = std::collections::HashSet::new();

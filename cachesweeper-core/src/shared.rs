@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 }
 
 /// An open hold: what [`release`](crate::Sweeper::release) needs to end it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Mark {
     pub(crate) logs: Vec<LogAddress>,
     pub(crate) uids: Vec<Uid>,

@@ -37,6 +37,17 @@ pub struct Sweeper {
     inner: Arc<Inner>,
 }
 
+/// A handle that does not keep the sweeper alive.
+#[derive(Clone, Debug)]
+pub struct WeakSweeper(Weak<Inner>);
+
+impl WeakSweeper {
+    /// The sweeper, while any other handle of it is left.
+    pub fn upgrade(&self) -> Option<Sweeper> {
+        self.0.upgrade().map(|inner| Sweeper { inner })
+    }
+}
+
 #[derive(Debug)]
 struct Inner {
     shared: Arc<Shared>,
@@ -91,6 +102,11 @@ impl Sweeper {
     /// The registered entities and their relations.
     pub fn graph(&self) -> &crate::registry::Graph {
         &self.shared().graph
+    }
+
+    /// A handle that does not keep it alive.
+    pub fn downgrade(&self) -> WeakSweeper {
+        WeakSweeper(Arc::downgrade(&self.inner))
     }
 
     /// Whether two handles are of the same sweeper.
@@ -237,6 +253,14 @@ impl Sweeper {
         Ok(mark)
     }
 
+    /// Delivers what could not be marked as soon as its node answers, should nobody be left to release it.
+    pub fn owe_failed(&self, mark: &Mark) {
+        if !mark.failed.is_empty() {
+            self.shared().owe(mark.failed.clone());
+            self.deliver_later();
+        }
+    }
+
     async fn mark_for(&self, records: &[RecordKey], hold: crate::Micros) -> Result<Mark, Error> {
         let logs = self.shared().logs(records);
         if logs.is_empty() {
@@ -281,6 +305,29 @@ impl Sweeper {
         let (append, must_arrive) = self.shared().begin_release(mark);
         let appended = self.drive(append).await;
         self.shared().end_release(mark, &appended, must_arrive);
+        self.deliver_later();
+    }
+
+    /// Ends a hold after the write has committed, and invalidates further records in the same batch.
+    pub async fn release_and_invalidate(&self, mut mark: Mark, records: &[RecordKey]) {
+        let mut more = self.shared().logs(records);
+        more.retain(|log| !mark.logs.contains(log));
+        if more.is_empty() {
+            return self.release(&mark).await;
+        }
+        Counters::add(&self.shared().counters.records_swept, more.len());
+        if mark.uids.is_empty() {
+            mark.uids.push(self.shared().begin_mark(Vec::new(), self.shared().rules.hold).0.uids[0]);
+        }
+        let marked = mark.logs.len();
+        // A release without its mark invalidates by itself; unlike a hold's, it must arrive.
+        mark.logs.extend(more);
+        let (append, must_arrive) = self.shared().begin_release(&mark);
+        let mut appended = self.drive(append).await;
+        if !must_arrive {
+            appended.failed.retain(|(log, _)| *log >= marked);
+        }
+        self.shared().end_release(&mark, &appended, true);
         self.deliver_later();
     }
 

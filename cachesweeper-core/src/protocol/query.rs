@@ -104,7 +104,7 @@ impl Query {
             Strategy::UpdatedAt if dependency.row.is_none() => self.refused = Some(Reason::KeyOfTimestampRecord),
             Strategy::UpdatedAt => {}
         }
-        if let Some(whole) = node.filter(|node| node.cyclic && record.is_row()).map(|node| &node.whole) {
+        if let Some(whole) = node.filter(|node| node.reads_whole && record.is_row()).map(|node| &node.whole) {
             self.log(context, whole);
         }
     }

@@ -1,0 +1,285 @@
+//! The connection that sees what hooks cannot: the end of transactions, statements that fail, rows that move.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use cachesweeper_core::store::BoxFuture;
+use cachesweeper_core::{RecordKey, Resolver, Sweeper, WeakSweeper};
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult, Statement, StreamTrait,
+    TransactionError, TransactionOptions, TransactionTrait, Value,
+};
+
+use crate::climb::{Seed, Touches, climb, current};
+use crate::describe::SeaEntity;
+use crate::in_flight::{Moving, SaveKey};
+use crate::touch::Adapter;
+use crate::transaction::{SweepTransaction, is_definite, run, run_async, touch_alone};
+
+/// SeaORM's connection, with a sweeper.
+///
+/// Use it in place of the `DatabaseConnection`: every save, in and outside of transactions, then invalidates what it changed,
+/// at the moment it commits. Cheap to clone.
+///
+/// ```
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use cachesweeper_seaorm::{SweepConnection, Sweeper};
+/// use sea_orm::Database;
+///
+/// let sweeper = Sweeper::builder().memory(64 << 20).build()?;
+/// let db = SweepConnection::new(Database::connect("sqlite::memory:").await?, sweeper.clone());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct SweepConnection {
+    db: DatabaseConnection,
+    sweeper: Sweeper,
+    adapter: Arc<Adapter>,
+}
+
+impl SweepConnection {
+    /// Gives the connection a sweeper. The sweeper learns how to find ancestors, for [`Sweeper::invalidate`].
+    pub fn new(db: DatabaseConnection, sweeper: Sweeper) -> Self {
+        sweeper.set_resolver(Arc::new(DatabaseResolver { db: db.clone(), sweeper: sweeper.downgrade() }));
+        Self { adapter: Adapter::of(&sweeper), db, sweeper }
+    }
+
+    /// The sweeper.
+    pub fn sweeper(&self) -> &Sweeper {
+        &self.sweeper
+    }
+
+    /// SeaORM's connection. What is written through it is seen by the hooks of single saves only.
+    pub fn inner(&self) -> &DatabaseConnection {
+        &self.db
+    }
+
+    fn wrap(&self, txn: sea_orm::DatabaseTransaction) -> SweepTransaction {
+        SweepTransaction::new(txn, self.sweeper.clone(), self.db.clone())
+    }
+
+    /// Runs an async closure in a transaction: committed if it returns `Ok`, rolled back if not.
+    ///
+    /// ```
+    /// # use cachesweeper_seaorm::SweepConnection;
+    /// # use sea_orm::{DbErr, TransactionError};
+    /// # async fn example(db: &SweepConnection) -> Result<(), TransactionError<DbErr>> {
+    /// db.transaction_async(async |txn| {
+    ///     // article.update(txn).await?; comment.insert(txn).await?;
+    ///     Ok(())
+    /// }).await
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of the callback, and of the database.
+    pub async fn transaction_async<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> AsyncFnOnce(&'c SweepTransaction) -> Result<T, E>,
+        E: fmt::Display + fmt::Debug,
+    {
+        run_async(self.begin().await.map_err(TransactionError::Connection)?, callback).await
+    }
+
+    /// The save in flight that a statement belongs to, if any.
+    fn save_of(&self, stmt: &Statement) -> Option<(SaveKey, Option<Moving>)> {
+        if self.adapter.in_flight.is_empty() {
+            return None;
+        }
+        let values = stmt.values.as_ref().map_or(&[][..], |values| values.0.as_slice());
+        self.adapter.in_flight.save_of(&stmt.sql, values)
+    }
+
+    /// A statement that definitely failed has written nothing: its hold ends now.
+    async fn failed(&self, key: &SaveKey, error: &DbErr) {
+        if is_definite(error) {
+            for save in self.adapter.in_flight.end(std::slice::from_ref(key)) {
+                self.sweeper.release(&save.mark).await;
+            }
+        }
+    }
+
+    /// Runs a statement that may move or delete a row in a transaction that locks the row first, so that its parents are known
+    /// for certain.
+    async fn in_transaction<T, F>(&self, key: &SaveKey, moving: &Moving, run: F) -> Result<T, DbErr>
+    where
+        F: AsyncFnOnce(&sea_orm::DatabaseTransaction) -> Result<T, DbErr>,
+    {
+        let mode = Some(sea_orm::SqliteTransactionMode::Immediate);
+        let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
+        let txn = self.db.begin_with_options(options).await?;
+        let seeds: Vec<Seed> = current(&txn, moving.entity, &moving.row, true).await?.into_iter().collect();
+        let climbed = climb(&self.sweeper, &txn, &seeds).await?;
+        let mark = self.sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
+        self.adapter.in_flight.extend(key, mark, climbed);
+        let result = run(&txn).await?;
+        txn.commit().await?;
+        Ok(result)
+    }
+}
+
+impl fmt::Debug for SweepConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SweepConnection").field("db", &self.db).finish_non_exhaustive()
+    }
+}
+
+macro_rules! watched {
+    ($self:ident, $stmt:ident, $method:ident) => {{
+        let Some((key, moving)) = $self.save_of(&$stmt) else { return $self.db.$method($stmt).await };
+        let result = match moving {
+            Some(moving) => $self.in_transaction(&key, &moving, async |txn: &sea_orm::DatabaseTransaction| txn.$method($stmt).await).await,
+            None => $self.db.$method($stmt).await,
+        };
+        if let Err(error) = &result {
+            $self.failed(&key, error).await;
+        }
+        result
+    }};
+}
+
+#[async_trait::async_trait]
+impl ConnectionTrait for SweepConnection {
+    fn get_database_backend(&self) -> DbBackend {
+        ConnectionTrait::get_database_backend(&self.db)
+    }
+
+    async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
+        watched!(self, stmt, execute_raw)
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.db.execute_unprepared(sql).await
+    }
+
+    async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        watched!(self, stmt, query_one_raw)
+    }
+
+    async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        watched!(self, stmt, query_all_raw)
+    }
+
+    fn support_returning(&self) -> bool {
+        self.db.support_returning()
+    }
+
+    fn is_mock_connection(&self) -> bool {
+        self.db.is_mock_connection()
+    }
+}
+
+#[async_trait::async_trait]
+impl TransactionTrait for SweepConnection {
+    type Transaction = SweepTransaction;
+
+    async fn begin(&self) -> Result<SweepTransaction, DbErr> {
+        Ok(self.wrap(self.db.begin().await?))
+    }
+
+    async fn begin_with_config(&self, isolation: Option<IsolationLevel>, access: Option<AccessMode>) -> Result<SweepTransaction, DbErr> {
+        Ok(self.wrap(self.db.begin_with_config(isolation, access).await?))
+    }
+
+    async fn begin_with_options(&self, options: TransactionOptions) -> Result<SweepTransaction, DbErr> {
+        Ok(self.wrap(self.db.begin_with_options(options).await?))
+    }
+
+    async fn transaction<F, T, E>(&self, callback: F) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(&'c SweepTransaction) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>> + Send,
+        T: Send,
+        E: fmt::Display + fmt::Debug + Send,
+    {
+        run(self.begin().await.map_err(TransactionError::Connection)?, callback).await
+    }
+
+    async fn transaction_with_config<F, T, E>(
+        &self,
+        callback: F,
+        isolation: Option<IsolationLevel>,
+        access: Option<AccessMode>,
+    ) -> Result<T, TransactionError<E>>
+    where
+        F: for<'c> FnOnce(&'c SweepTransaction) -> Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'c>> + Send,
+        T: Send,
+        E: fmt::Display + fmt::Debug + Send,
+    {
+        run(self.begin_with_config(isolation, access).await.map_err(TransactionError::Connection)?, callback).await
+    }
+}
+
+impl StreamTrait for SweepConnection {
+    type Stream<'a> = <DatabaseConnection as StreamTrait>::Stream<'a>;
+
+    fn get_database_backend(&self) -> DbBackend {
+        ConnectionTrait::get_database_backend(&self.db)
+    }
+
+    fn stream_raw<'a>(&'a self, stmt: Statement) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
+        self.db.stream_raw(stmt)
+    }
+}
+
+/// Finds ancestors for [`Sweeper::invalidate`].
+struct DatabaseResolver {
+    db: DatabaseConnection,
+    sweeper: WeakSweeper,
+}
+
+impl fmt::Debug for DatabaseResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseResolver")
+    }
+}
+
+impl Resolver for DatabaseResolver {
+    fn sweep(&self, records: Vec<RecordKey>) -> BoxFuture<'_, Result<Vec<RecordKey>, cachesweeper_core::Error>> {
+        Box::pin(async move {
+            let Some(sweeper) = self.sweeper.upgrade() else { return Ok(records) };
+            let failed = |error: DbErr| cachesweeper_core::Error::Database {
+                record: records.first().map(ToString::to_string).unwrap_or_default(),
+                cause: error.to_string(),
+            };
+            let mut seeds = Vec::with_capacity(records.len());
+            let mut own = Touches::new();
+            for record in &records {
+                let Some((sea, key, seed)) = read_row(&sweeper, &self.db, record).await.map_err(failed)? else { continue };
+                if sea.strategy.is_some() {
+                    let (_, rows) = own.entry(sea.name()).or_insert_with(|| (sea, BTreeMap::new()));
+                    rows.insert(record.clone(), key);
+                }
+                seeds.push(seed);
+            }
+            let mut climbed = climb(&sweeper, &self.db, &seeds).await.map_err(failed)?;
+            for (table, (sea, rows)) in own {
+                climbed.touches.entry(table).or_insert_with(|| (sea, BTreeMap::new())).1.extend(rows);
+            }
+            if !climbed.touches.is_empty() {
+                touch_alone(&sweeper, &Adapter::of(&sweeper), &self.db, &climbed).await.map_err(failed)?;
+            }
+            let mut swept = records.clone();
+            swept.extend(climbed.records.into_iter().filter(|record| !records.contains(record)));
+            Ok(swept)
+        })
+    }
+}
+
+/// The row of a record that is known by its key. `None` for other ORMs' entities, collections and rows that are gone.
+async fn read_row(
+    sweeper: &Sweeper,
+    db: &DatabaseConnection,
+    record: &RecordKey,
+) -> Result<Option<(&'static SeaEntity, Vec<Value>, Seed)>, DbErr> {
+    let Some(node) = sweeper.graph().node(record).filter(|_| record.is_row()) else { return Ok(None) };
+    let Some(sea) = SeaEntity::of(node.entity) else { return Ok(None) };
+    let Some(key) = sea.parse_key(record) else { return Ok(None) };
+    let Some(mut seed) = current(db, node.entity, &key, false).await? else { return Ok(None) };
+    seed.key = Some(record.clone());
+    Ok(Some((sea, key, seed)))
+}

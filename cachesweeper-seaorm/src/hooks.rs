@@ -1,0 +1,345 @@
+//! What happens before and after every save.
+//!
+//! The derive calls these from the `ActiveModelBehavior` that it writes. If you write your own, say
+//! `#[sweep(hooks = "manual")]` on the model and call all four:
+//!
+//! ```ignore
+//! #[async_trait::async_trait]
+//! impl ActiveModelBehavior for ActiveModel {
+//!     async fn before_save<C: ConnectionTrait>(self, db: &C, insert: bool) -> Result<Self, DbErr> {
+//!         // … your own checks …
+//!         cachesweeper_seaorm::hooks::before_save(self, db, insert).await
+//!     }
+//!     async fn after_save<C: ConnectionTrait>(model: Model, db: &C, insert: bool) -> Result<Model, DbErr> {
+//!         cachesweeper_seaorm::hooks::after_save(model, db, insert).await
+//!     }
+//!     async fn before_delete<C: ConnectionTrait>(self, db: &C) -> Result<Self, DbErr> {
+//!         cachesweeper_seaorm::hooks::before_delete(self, db).await
+//!     }
+//!     async fn after_delete<C: ConnectionTrait>(self, db: &C) -> Result<Self, DbErr> {
+//!         cachesweeper_seaorm::hooks::after_delete(self, db).await
+//!     }
+//! }
+//! ```
+
+use cachesweeper_core::{Mark, RecordKey, Sweeper};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IdenStatic, Iterable, ModelTrait, Value,
+};
+
+use crate::climb::{Climbed, Seed, climb, current};
+use crate::describe::{SeaEntity, SweepEntity};
+use crate::in_flight::{Expected, Save, SaveKey};
+use crate::recognise::{Place, recognise};
+use crate::touch::{Adapter, current_stamp, rising, stamp_value, touch};
+use crate::transaction::{report, settle_with};
+use crate::value::{is_null, record_key};
+
+fn sweeper_of(place: Place<'_>, entity: &str) -> Result<Sweeper, DbErr> {
+    let known = match place {
+        Place::Transaction(txn) => Some(txn.sweeper().clone()),
+        Place::Connection(connection) => Some(connection.sweeper().clone()),
+        Place::Database(_) | Place::PlainTransaction | Place::Unknown => Sweeper::installed(),
+    };
+    known.ok_or_else(|| {
+        DbErr::Custom(format!(
+            "`{entity}` derives CacheSweep, but this connection knows no sweeper, so nothing could be invalidated and nothing was written: \
+             wrap it (`SweepConnection::new(db, sweeper)`), or call `sweeper.install()` once at start"
+        ))
+    })
+}
+
+/// A model under save, column by column.
+struct Row<'a, A> {
+    am: &'a A,
+    sea: &'static SeaEntity,
+}
+
+impl<A> Row<'_, A>
+where
+    A: ActiveModelTrait,
+    A::Entity: SweepEntity,
+{
+    fn column(name: &str) -> Option<<A::Entity as EntityTrait>::Column> {
+        <A::Entity as EntityTrait>::Column::iter().find(|column| column.as_str() == name)
+    }
+
+    fn get(&self, position: usize) -> ActiveValue<Value> {
+        Self::column(self.sea.columns[position].name).map_or(ActiveValue::NotSet, |column| self.am.get(column))
+    }
+
+    /// Whether a save would write anything but skipped columns.
+    fn changes(&self) -> bool {
+        (0..self.sea.columns.len()).any(|position| !self.sea.columns[position].skip && self.get(position).is_set())
+    }
+
+    /// Whether a save would write a foreign key, so that the row may move.
+    fn may_move(&self) -> bool {
+        self.sea.parents.iter().flat_map(|parent| &parent.from).any(|&position| self.get(position).is_set())
+    }
+
+    fn key(&self) -> Option<Vec<Value>> {
+        self.sea.primary_key.iter().map(|&position| self.get(position).into_value()).collect()
+    }
+
+    /// The row as it is in hand: its key and foreign keys, as far as they are known.
+    fn seed(&self) -> Seed {
+        let entity = <A::Entity as SweepEntity>::entity();
+        let known = |&position: &usize| self.get(position).into_value().filter(|value| !is_null(value));
+        let parents = self.sea.parents.iter().enumerate();
+        let parents = parents.filter_map(|(at, parent)| Some((at, parent.from.iter().map(known).collect::<Option<Vec<_>>>()?)));
+        Seed { entity, key: self.key().map(|key| record_key(entity.name(), &key)), parents: parents.collect() }
+    }
+
+    /// The values that a statement of this save carries.
+    fn values(&self) -> Vec<Value> {
+        let columns = <A::Entity as EntityTrait>::Column::iter();
+        let set = columns.filter_map(|column| match self.am.get(column) {
+            ActiveValue::Set(value) => Some(value),
+            ActiveValue::Unchanged(_) | ActiveValue::NotSet => None,
+        });
+        set.collect()
+    }
+}
+
+pub(crate) fn sea<E: SweepEntity>() -> Result<&'static SeaEntity, DbErr> {
+    SeaEntity::of(E::entity()).ok_or_else(|| DbErr::Custom(format!("{} was not registered by SeaORM's derive", E::entity().name())))
+}
+
+pub(crate) fn seed_of_model<M>(model: &M, sea: &SeaEntity) -> Seed
+where
+    M: ModelTrait,
+    M::Entity: SweepEntity,
+{
+    let entity = <M::Entity as SweepEntity>::entity();
+    let column = |position: usize| <M::Entity as EntityTrait>::Column::iter().find(|column| column.as_str() == sea.columns[position].name);
+    let get = |&position: &usize| column(position).map(|column| model.get(column));
+    let key: Option<Vec<Value>> = sea.primary_key.iter().map(get).collect();
+    let known = |position: &usize| get(position).filter(|value| !is_null(value));
+    let parents = sea.parents.iter().enumerate();
+    let parents = parents.filter_map(|(at, parent)| Some((at, parent.from.iter().map(known).collect::<Option<Vec<_>>>()?)));
+    Seed { entity, key: key.map(|key| record_key(entity.name(), &key)), parents: parents.collect() }
+}
+
+/// Gives the row's own strategy column a value that rises.
+pub(crate) async fn stamp<A, C>(
+    am: &mut A,
+    sea: &'static SeaEntity,
+    sweeper: &Sweeper,
+    db: &C,
+    insert: bool,
+    locked: bool,
+) -> Result<(), DbErr>
+where
+    A: ActiveModelTrait,
+    A::Entity: SweepEntity,
+    C: ConnectionTrait,
+{
+    let Some(strategy) = &sea.strategy else { return Ok(()) };
+    let Some(column) = Row::<A>::column(strategy.name) else { return Ok(()) };
+    let wanted = match am.get(column) {
+        // Rows that are imported keep their own time.
+        ActiveValue::Set(_) if insert => return Ok(()),
+        ActiveValue::Set(value) => strategy.micros(value),
+        ActiveValue::Unchanged(_) | ActiveValue::NotSet => None,
+    };
+    let tick = Adapter::of(sweeper).ticks.of(sweeper, db, sea).await?;
+    let old = match am.get(column) {
+        _ if insert => None,
+        // A coarse column is soon ahead of the clock, so a copy in hand may be behind values that were given already.
+        ActiveValue::Unchanged(value) if tick.0 == 1 => strategy.micros(value),
+        _ => match (Row { am, sea }).key() {
+            Some(key) => current_stamp(db, <A::Entity as SweepEntity>::entity(), &key, locked).await?,
+            None => None,
+        },
+    };
+    let value = stamp_value(sea, strategy, rising(wanted.unwrap_or_else(|| sweeper.now()), old, tick))?;
+    am.try_set(column, value)
+}
+
+/// Before an insert or update: finds what it changes, and opens holds unless a transaction's commit will.
+///
+/// # Errors
+///
+/// If no sweeper is known, if the database does not answer, or, under the policy `Abort`, if the store does not. Nothing was
+/// written then.
+pub async fn before_save<A, C>(mut am: A, db: &C, insert: bool) -> Result<A, DbErr>
+where
+    A: ActiveModelTrait,
+    A::Entity: SweepEntity,
+    C: ConnectionTrait,
+{
+    let (sea, place) = (sea::<A::Entity>()?, recognise(db));
+    let entity = <A::Entity as SweepEntity>::entity();
+    let sweeper = sweeper_of(place, entity.name())?;
+    if !insert && !(Row { am: &am, sea }).changes() {
+        if let Some(key) = (Row { am: &am, sea }).seed().key {
+            match place {
+                Place::Transaction(txn) => txn.expect_nothing(key),
+                _ => Adapter::of(&sweeper).in_flight.expect_nothing(key),
+            }
+        }
+        return Ok(am);
+    }
+    let locked = matches!(place, Place::Transaction(_) | Place::PlainTransaction);
+    stamp(&mut am, sea, &sweeper, db, insert, locked).await?;
+
+    let row = Row { am: &am, sea };
+    let mut seeds = vec![row.seed()];
+    let moving = if !insert && row.may_move() { row.key() } else { None };
+    if let Some(key) = &moving {
+        seeds.extend(current(db, entity, key, locked).await?);
+    }
+    let expected = Expected { verb: if insert { "INSERT" } else { "UPDATE" }, table: sea.table_name.clone(), values: row.values(), moving };
+    begin(&sweeper, place, db, seeds, expected).await?;
+    Ok(am)
+}
+
+/// Collects, or opens holds: what all "before" hooks end with.
+async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, seeds: Vec<Seed>, expected: Expected) -> Result<(), DbErr> {
+    let Some(first) = seeds.first().cloned() else { return Ok(()) };
+    match place {
+        Place::Transaction(txn) => txn.collect(seeds),
+        Place::Connection(_) | Place::Database(_) => {
+            if matches!(place, Place::Database(_)) && expected.moving.is_some() && sweeper.first_time("move outside a transaction") {
+                tracing::warn!(
+                    table = expected.table,
+                    "a row that may move, or is deleted, was saved outside a transaction: if another save moves it in the same moment, a \
+                     parent in between may go stale. Use a SweepConnection, which runs such a save in a transaction"
+                );
+            }
+            let climbed = climb(sweeper, db, &seeds).await?;
+            let mark = sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
+            sweeper.owe_failed(&mark);
+            let key = SaveKey::of_row(&first).unwrap_or_else(|| SaveKey::of_parents(&first));
+            let save = Save { mark, climbed, expected, entity: first.entity };
+            Adapter::of(sweeper).in_flight.begin(key, save, sweeper.now());
+        }
+        Place::PlainTransaction | Place::Unknown => mark_plain(sweeper, db, &seeds).await?,
+    }
+    Ok(())
+}
+
+/// In a transaction whose end cannot be seen: everything at once, with the long hold, and never released.
+async fn mark_plain<C: ConnectionTrait>(sweeper: &Sweeper, db: &C, seeds: &[Seed]) -> Result<(), DbErr> {
+    if sweeper.count_plain_write() {
+        let hold = sweeper.config().plain_hold;
+        tracing::warn!(
+            ?hold,
+            "a row was saved in a transaction whose end cannot be seen: its fragments are not cached for the whole hold, and the transaction \
+             must end within it. Wrap the connection once, `SweepConnection::new(db, sweeper)`, and begin transactions on that"
+        );
+    }
+    let climbed = climb(sweeper, db, seeds).await?;
+    touch(sweeper, &Adapter::of(sweeper).ticks, db, &climbed.touches).await?;
+    sweeper.mark_plain(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
+    Ok(())
+}
+
+/// After an insert or update: what the saved row shows that the row in hand did not; outside a transaction, the release.
+///
+/// # Errors
+///
+/// None: the row is written, so problems are counted and logged.
+pub async fn after_save<M, C>(model: M, db: &C, insert: bool) -> Result<M, DbErr>
+where
+    M: ModelTrait,
+    M::Entity: SweepEntity,
+    C: ConnectionTrait,
+{
+    let (sea, place) = (sea::<M::Entity>()?, recognise(db));
+    let sweeper = sweeper_of(place, <M::Entity as SweepEntity>::entity().name())?;
+    let seed = seed_of_model(&model, sea);
+    let unchanged = |key: &RecordKey| match place {
+        Place::Transaction(txn) => txn.was_nothing(key),
+        _ => Adapter::of(&sweeper).in_flight.was_nothing(key),
+    };
+    if !insert && seed.key.as_ref().is_some_and(unchanged) {
+        return Ok(model);
+    }
+    end(&sweeper, place, db, seed).await;
+    Ok(model)
+}
+
+/// Collects, or releases: what all "after" hooks end with.
+async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, seed: Seed) {
+    let connection: &DatabaseConnection = match place {
+        Place::Transaction(txn) => return txn.collect([seed]),
+        Place::Connection(connection) => connection.inner(),
+        Place::Database(connection) => connection,
+        Place::PlainTransaction | Place::Unknown => {
+            if let Err(error) = mark_plain(sweeper, db, std::slice::from_ref(&seed)).await {
+                report(sweeper, &[seed], &error);
+            }
+            return;
+        }
+    };
+    let adapter = Adapter::of(sweeper);
+    let keys: Vec<SaveKey> = SaveKey::of_row(&seed).into_iter().chain([SaveKey::of_parents(&seed)]).collect();
+    let saves = adapter.in_flight.end(&keys);
+    let (mut mark, mut known) = (Mark::default(), Climbed::default());
+    let found = !saves.is_empty();
+    for save in saves {
+        mark.merge(save.mark);
+        known.records.extend(save.climbed.records);
+    }
+    let seeds = [seed];
+    let mut climbed = match climb(sweeper, connection, &seeds).await {
+        Ok(climbed) => climbed,
+        Err(error) => {
+            report(sweeper, &seeds, &error);
+            Climbed::default()
+        }
+    };
+    // Parents with timestamps are touched now: outside a transaction there was no earlier moment. All of them, not only new ones.
+    let touches = std::mem::take(&mut climbed.touches);
+    let mut beyond = if found { climbed.beyond(&known) } else { climbed };
+    beyond.touches = touches;
+    sweeper.count_sweep();
+    settle_with(sweeper, &adapter, connection, beyond, mark).await;
+}
+
+/// Before a delete: reads the row's parents, since often only its key is in hand.
+///
+/// # Errors
+///
+/// As [`before_save`].
+pub async fn before_delete<A, C>(am: A, db: &C) -> Result<A, DbErr>
+where
+    A: ActiveModelTrait,
+    A::Entity: SweepEntity,
+    C: ConnectionTrait,
+{
+    let (sea, place) = (sea::<A::Entity>()?, recognise(db));
+    let entity = <A::Entity as SweepEntity>::entity();
+    let sweeper = sweeper_of(place, entity.name())?;
+    let row = Row { am: &am, sea };
+    let mut seeds = vec![row.seed()];
+    let key = row.key();
+    if let Some(key) = &key {
+        let locked = matches!(place, Place::Transaction(_) | Place::PlainTransaction);
+        seeds.extend(current(db, entity, key, locked).await?);
+    }
+    let values = key.clone().unwrap_or_default();
+    let expected = Expected { verb: "DELETE", table: sea.table_name.clone(), values, moving: key };
+    begin(&sweeper, place, db, seeds, expected).await?;
+    Ok(am)
+}
+
+/// After a delete: the release, outside a transaction.
+///
+/// # Errors
+///
+/// None: the row is gone, so problems are counted and logged.
+pub async fn after_delete<A, C>(am: A, db: &C) -> Result<A, DbErr>
+where
+    A: ActiveModelTrait,
+    A::Entity: SweepEntity,
+    C: ConnectionTrait,
+{
+    let (sea, place) = (sea::<A::Entity>()?, recognise(db));
+    let sweeper = sweeper_of(place, <A::Entity as SweepEntity>::entity().name())?;
+    let seed = (Row { am: &am, sea }).seed();
+    end(&sweeper, place, db, seed).await;
+    Ok(am)
+}
