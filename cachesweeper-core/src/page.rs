@@ -120,6 +120,7 @@ pub enum TagError {
 }
 
 /// The page that is being rendered on this thread.
+#[cfg(feature = "minijinja")]
 pub(crate) fn open_page() -> Option<Arc<dyn Tags>> {
     OPEN.with_borrow(|pages| pages.last().cloned())
 }

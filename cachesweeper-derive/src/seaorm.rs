@@ -7,6 +7,9 @@ use syn::spanned::Spanned;
 use crate::parse::{Field, Model};
 
 pub(crate) fn expand(model: &Model) -> TokenStream {
+    if !model.is_model {
+        return stub(model);
+    }
     let traits = traits(model);
     if model.is_ex {
         return quote! {
@@ -36,16 +39,17 @@ fn traits(model: &Model) -> TokenStream {
     let digested = model.fields.iter().filter(|field| field.skip.is_none());
     let digests = digested.map(|field| {
         let (name, ty) = (&field.ident, &field.ty);
-        quote_spanned!(ty.span()=> { use sweep::{DigestByColumn as _, DigestByValue as _}; (&&sweep::Column(&self.#name)).digest_into(&mut row); })
+        quote_spanned!(ty.span()=> (&&sweep::Column(&self.#name)).digest_into(&mut row);)
     });
-    let keys: Vec<_> = model.fields.iter().filter(|field| field.primary_key).map(|field| &field.ident).collect();
-    let record_key = if keys.is_empty() {
-        quote!(sweep::key_of_model::<Entity>(self))
+    let record_key = if model.is_ex {
+        // The dense format marks the key's fields, in the key's order. SeaORM's `get` works on the model itself only.
+        let keys = model.fields.iter().filter(|field| field.primary_key).map(|field| &field.ident);
+        quote!(sweep::key_of_values::<Entity>([#(::core::convert::Into::into(::core::clone::Clone::clone(&self.#keys))),*]))
     } else {
-        quote!(sweep::key_of_values::<Entity>([#(sweep::sea_orm::Value::from(::core::clone::Clone::clone(&self.#keys))),*]))
+        quote!(sweep::key_of_model::<Entity>(self))
     };
     let updated_at = match model.strategy_field() {
-        Some(Field { ident, ty, .. }) => quote_spanned!(ty.span()=> sweep::TimestampColumn::micros(&self.#ident)),
+        Some(Field { ident, .. }) => quote!(sweep::version::<Entity>(&self.#ident)),
         None => quote!(::core::option::Option::None),
     };
     quote! {
@@ -60,6 +64,8 @@ fn traits(model: &Model) -> TokenStream {
             }
 
             fn row_digest(&self) -> u128 {
+                #[allow(unused_imports)]
+                use sweep::{DigestByColumn as _, DigestByValue as _};
                 let mut row = sweep::RowDigest::new();
                 #(#digests)*
                 row.finish()
@@ -79,29 +85,77 @@ fn traits(model: &Model) -> TokenStream {
     }
 }
 
+/// What is no entity's model gets impls that only satisfy the compiler, so that its uses are not reported as well.
+fn stub(model: &Model) -> TokenStream {
+    let ident = &model.ident;
+    let (impls, types, bounds) = model.generics.split_for_impl();
+    quote! {
+        const _: () = {
+            use ::cachesweeper_seaorm::__private as sweep;
+
+            #[automatically_derived]
+            impl #impls sweep::CacheSweep for #ident #types #bounds {
+                fn entity() -> &'static sweep::Entity {
+                    ::core::unreachable!()
+                }
+
+                fn record_key(&self) -> sweep::RecordKey {
+                    ::core::unreachable!()
+                }
+
+                fn row_digest(&self) -> u128 {
+                    ::core::unreachable!()
+                }
+
+                fn updated_at(&self) -> ::core::option::Option<sweep::Micros> {
+                    ::core::unreachable!()
+                }
+            }
+
+            #[automatically_derived]
+            impl #impls sweep::Dependencies for #ident #types #bounds {
+                fn collect_into(&self, _: &mut ::std::vec::Vec<sweep::Dependency>) {}
+            }
+        };
+    }
+}
+
 /// The entity's entry in the registry, and what the hooks need to know of it.
 fn entity(model: &Model) -> TokenStream {
     let columns = model.fields.iter().map(|field| {
         let Field { column, ty, .. } = field;
         let skip = field.skip.is_some();
-        quote_spanned!(ty.span()=> sweep::SweepColumn::new::<_, #ty>(Column::#column, #skip))
+        quote_spanned!(ty.span()=> sweep::SweepColumn::new::<_, #ty>(<EntityColumn>::#column, #skip))
     });
     let strategy = match model.strategy_field() {
         Some(Field { column, ty, .. }) => {
-            quote_spanned!(ty.span()=> ::core::option::Option::Some(sweep::StrategyColumn::new::<_, #ty>(Column::#column)))
+            quote_spanned!(ty.span()=> ::core::option::Option::Some(sweep::StrategyColumn::of::<Entity>(<EntityColumn>::#column)))
         }
         None => quote!(::core::option::Option::None),
     };
     let parents = match &model.parents {
-        Some(listed) => quote!(::core::option::Option::Some(::std::vec![#(sweep::sea_orm::RelationTrait::def(&Relation::#listed)),*])),
+        Some(listed) => quote!(::core::option::Option::Some(::std::vec![#(sweep::sea_orm::RelationTrait::def(&<EntityRelation>::#listed)),*])),
         None => quote!(::core::option::Option::None),
     };
     let max_depth = match &model.max_depth {
         Some(depth) => quote!(::core::option::Option::Some(#depth)),
         None => quote!(::core::option::Option::None),
     };
+    let version = model.strategy_field().map(|Field { ty, .. }| {
+        quote! {
+            #[automatically_derived]
+            impl sweep::VersionedEntity for Entity {
+                type Version = #ty;
+            }
+        }
+    });
     let (collection, name) = (model.collection, model.ident.to_string());
     quote! {
+        // Everything is reached through `Entity`, so that its absence is the one message.
+        type EntityColumn = <Entity as sweep::sea_orm::EntityTrait>::Column;
+        #[allow(dead_code)]
+        type EntityRelation = <Entity as sweep::sea_orm::EntityTrait>::Relation;
+
         static ENTITY: sweep::Entity = sweep::Entity::new(|| sweep::describe::<Entity>(sweep::Declared {
             model: ::core::concat!(::core::module_path!(), "::", #name),
             columns: ::std::vec![#(#columns),*],
@@ -119,6 +173,8 @@ fn entity(model: &Model) -> TokenStream {
                 &ENTITY
             }
         }
+
+        #version
     }
 }
 
@@ -142,13 +198,14 @@ fn hooks() -> TokenStream {
         }
     };
     let before_save = hook("before_save", quote!(self, db: &C, insert: bool), quote!(Self), quote!(self, db, insert));
-    let after_save = hook("after_save", quote!(model: Model, db: &C, insert: bool), quote!(Model), quote!(model, db, insert));
+    let of = quote!(<Entity as sweep::sea_orm::EntityTrait>::Model);
+    let after_save = hook("after_save", quote!(model: #of, db: &C, insert: bool), of, quote!(model, db, insert));
     let before_delete = hook("before_delete", quote!(self, db: &C), quote!(Self), quote!(self, db));
     let after_delete = hook("after_delete", quote!(self, db: &C), quote!(Self), quote!(self, db));
     quote! {
         #[sweep::async_trait::async_trait]
         #[automatically_derived]
-        impl sweep::sea_orm::ActiveModelBehavior for ActiveModel {
+        impl sweep::sea_orm::ActiveModelBehavior for <Entity as sweep::sea_orm::EntityTrait>::ActiveModel {
             #before_save
             #after_save
             #before_delete

@@ -37,6 +37,21 @@ pub(crate) struct Climbed {
 }
 
 impl Climbed {
+    /// Adds rows to be touched.
+    pub(crate) fn touch_also(&mut self, touches: Touches) {
+        for (table, (entity, rows)) in touches {
+            self.touches.entry(table).or_insert_with(|| (entity, BTreeMap::new())).1.extend(rows);
+        }
+    }
+
+    /// Takes out rows that were touched already.
+    pub(crate) fn touched(&mut self, records: &[RecordKey]) {
+        for (_, rows) in self.touches.values_mut() {
+            rows.retain(|record, _| !records.contains(record));
+        }
+        self.touches.retain(|_, (_, rows)| !rows.is_empty());
+    }
+
     /// The part of `self` that `known` lacks.
     pub(crate) fn beyond(mut self, known: &Self) -> Self {
         let known: HashSet<&RecordKey> = known.records.iter().collect();

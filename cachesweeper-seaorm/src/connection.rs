@@ -16,7 +16,7 @@ use sea_orm::{
 use crate::climb::{Seed, Touches, climb, current};
 use crate::describe::SeaEntity;
 use crate::in_flight::{Moving, SaveKey};
-use crate::touch::Adapter;
+use crate::touch::{Adapter, touch};
 use crate::transaction::{SweepTransaction, is_definite, run, run_async, touch_alone};
 
 /// SeaORM's connection, with a sweeper.
@@ -114,10 +114,12 @@ impl SweepConnection {
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
         let txn = self.db.begin_with_options(options).await?;
         let seeds: Vec<Seed> = current(&txn, moving.entity, &moving.row, true).await?.into_iter().collect();
-        let climbed = climb(&self.sweeper, &txn, &seeds).await?;
+        let mut climbed = climb(&self.sweeper, &txn, &seeds).await?;
+        let result = run(&txn).await?;
+        climbed.touch_also(self.adapter.in_flight.take_touches(key));
+        touch(&self.sweeper, &self.adapter.ticks, &txn, &climbed.touches).await?;
         let mark = self.sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
         self.adapter.in_flight.extend(key, mark, climbed);
-        let result = run(&txn).await?;
         txn.commit().await?;
         Ok(result)
     }
@@ -257,9 +259,7 @@ impl Resolver for DatabaseResolver {
                 seeds.push(seed);
             }
             let mut climbed = climb(&sweeper, &self.db, &seeds).await.map_err(failed)?;
-            for (table, (sea, rows)) in own {
-                climbed.touches.entry(table).or_insert_with(|| (sea, BTreeMap::new())).1.extend(rows);
-            }
+            climbed.touch_also(own);
             if !climbed.touches.is_empty() {
                 touch_alone(&sweeper, &Adapter::of(&sweeper), &self.db, &climbed).await.map_err(failed)?;
             }

@@ -19,6 +19,17 @@ pub trait SweepEntity: EntityTrait {
     fn entity() -> &'static Entity;
 }
 
+/// A SeaORM entity whose version is a column of the row. Written by the derive.
+pub trait VersionedEntity: SweepEntity {
+    /// The type of the column that `using` names.
+    type Version: TimestampColumn;
+}
+
+/// The version in a row. Through the entity, so that a wrong type is reported once, where the entity names it.
+pub fn version<E: VersionedEntity>(column: &E::Version) -> Option<Micros> {
+    column.micros()
+}
+
 /// What the derive read from the model.
 pub struct Declared {
     /// The model's path.
@@ -108,18 +119,18 @@ pub struct StrategyColumn {
 }
 
 impl StrategyColumn {
-    /// The column `column`, of a field of type `T`.
-    pub fn new<C, T>(column: C) -> Self
+    /// The column `column` of the entity `E`.
+    pub fn of<E>(column: E::Column) -> Self
     where
-        C: ColumnTrait,
-        T: TryGetable + Into<Value> + TimestampColumn + ValueType,
+        E: VersionedEntity,
+        E::Version: TryGetable + Into<Value> + ValueType,
     {
         let zoned = matches!(column.def().get_column_type(), sea_orm::ColumnType::TimestampWithTimeZone);
         Self {
             name: column.as_str(),
-            read: Box::new(|row, name| row.try_get::<Option<T>>("", name).map(|value| value.and_then(|value| value.micros()))),
-            of_value: Box::new(|value| <T as ValueType>::try_from(value).ok()?.micros()),
-            to_value: |micros| T::from_micros(micros).map(Into::into),
+            read: Box::new(|row, name| row.try_get::<Option<E::Version>>("", name).map(|value| value.and_then(|value| value.micros()))),
+            of_value: Box::new(|value| <E::Version as ValueType>::try_from(value).ok()?.micros()),
+            to_value: |micros| E::Version::from_micros(micros).map(Into::into),
             zoned,
         }
     }
@@ -212,14 +223,41 @@ fn names(identity: &Identity) -> Vec<String> {
     identity.iter().map(ToString::to_string).collect()
 }
 
+/// What the derive cannot see: in the compact and the expanded format the relations are an enum of their own, in the expanded
+/// one the primary key is too. In the dense format these are compile errors.
+fn check(declared: &Declared, relations: &[RelationDef], primary_key: &[usize], parents: &[Parent]) {
+    let model = declared.model;
+    if let Some(relation) = relations.iter().find(|relation| relation.is_owner) {
+        let table = table_of(&relation.to_tbl).unwrap_or_default();
+        panic!("`{model}`: #[sweep(parents(…))] lists the relation to `{table}`, which is no belongs_to relation, so `{table}` is no parent");
+    }
+    let skips = |position: &usize| declared.columns[*position].skip;
+    if let Some(&position) = primary_key.iter().find(|position| skips(position)) {
+        let column = declared.columns[position].name;
+        panic!("`{model}`: `{column}` is the primary key, which names the record, so it cannot be skipped: take #[sweep(skip)] off it");
+    }
+    for parent in parents {
+        let Some(&position) = parent.from.iter().find(|position| skips(position)) else { continue };
+        let (column, table) = (declared.columns[position].name, &parent.entity);
+        panic!(
+            "`{model}`: `{column}` names the parent `{table}`, so it cannot be skipped: take #[sweep(skip)] off it, or leave the parent out, \
+             with #[sweep(parents(…))]"
+        );
+    }
+}
+
 /// The registry's entry for an entity.
 ///
 /// The parents are those relations of the entity that hold its own foreign key: `belongs_to`, which SeaORM tells by
 /// `is_owner == false`.
+///
+/// # Panics
+///
+/// If the model's attributes contradict its relations or its primary key: this is found when the first sweeper is built.
 pub fn describe<E: SweepEntity>(declared: Declared) -> EntityInfo {
     let entity = E::default();
     let listed = declared.parents.is_some();
-    let relations = declared.parents.unwrap_or_else(|| {
+    let relations = declared.parents.clone().unwrap_or_else(|| {
         let all = <E::Relation as Iterable>::iter().map(|relation| relation.def());
         all.filter(|relation| !relation.is_owner).collect()
     });
@@ -229,7 +267,8 @@ pub fn describe<E: SweepEntity>(declared: Declared) -> EntityInfo {
         Some(Parent { entity: table_of(&relation.to_tbl)?, from: from?, to: names(&relation.to_col) })
     });
     let parents: Vec<Parent> = parents.collect();
-    let primary_key = <E::PrimaryKey as Iterable>::iter().filter_map(|key| column(key.into_column().as_str())).collect();
+    let primary_key: Vec<usize> = <E::PrimaryKey as Iterable>::iter().filter_map(|key| column(key.into_column().as_str())).collect();
+    check(&declared, &relations, &primary_key, &parents);
     let links = parents.iter().map(|parent| ParentLink { entity: parent.entity.clone(), listed });
     let info = EntityInfo {
         name: entity_name(entity.schema_name(), entity.table_name()),

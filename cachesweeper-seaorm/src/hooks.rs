@@ -212,7 +212,7 @@ async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, 
             let mark = sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
             sweeper.owe_failed(&mark);
             let key = SaveKey::of_row(&first).unwrap_or_else(|| SaveKey::of_parents(&first));
-            let save = Save { mark, climbed, expected, entity: first.entity };
+            let save = Save { mark, climbed, touched: Vec::new(), expected, entity: first.entity };
             Adapter::of(sweeper).in_flight.begin(key, save, sweeper.now());
         }
         Place::PlainTransaction | Place::Unknown => mark_plain(sweeper, db, &seeds).await?,
@@ -277,11 +277,12 @@ async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, se
     let adapter = Adapter::of(sweeper);
     let keys: Vec<SaveKey> = SaveKey::of_row(&seed).into_iter().chain([SaveKey::of_parents(&seed)]).collect();
     let saves = adapter.in_flight.end(&keys);
-    let (mut mark, mut known) = (Mark::default(), Climbed::default());
-    let found = !saves.is_empty();
+    let (mut mark, mut known, mut touched) = (Mark::default(), Climbed::default(), Vec::new());
     for save in saves {
         mark.merge(save.mark);
         known.records.extend(save.climbed.records);
+        known.touch_also(save.climbed.touches);
+        touched.extend(save.touched);
     }
     let seeds = [seed];
     let mut climbed = match climb(sweeper, connection, &seeds).await {
@@ -291,9 +292,11 @@ async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, se
             Climbed::default()
         }
     };
-    // Parents with timestamps are touched now: outside a transaction there was no earlier moment. All of them, not only new ones.
+    // Parents with timestamps are touched now, old and new: outside a transaction there was no earlier moment.
+    climbed.touch_also(std::mem::take(&mut known.touches));
+    climbed.touched(&touched);
     let touches = std::mem::take(&mut climbed.touches);
-    let mut beyond = if found { climbed.beyond(&known) } else { climbed };
+    let mut beyond = climbed.beyond(&known);
     beyond.touches = touches;
     sweeper.count_sweep();
     settle_with(sweeper, &adapter, connection, beyond, mark).await;

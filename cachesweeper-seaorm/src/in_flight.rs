@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cachesweeper_core::{Mark, Micros, RecordKey};
 use sea_orm::Value;
 
-use crate::climb::{Climbed, Seed};
+use crate::climb::{Climbed, Seed, Touches};
 use crate::value::key_part;
 
 /// Names a save in flight: the row, or, if the database will make its key, its entity and parents.
@@ -53,6 +53,8 @@ impl Expected {
 pub(crate) struct Save {
     pub(crate) mark: Mark,
     pub(crate) climbed: Climbed,
+    /// Timestamps that were touched already, in the statement's own transaction.
+    pub(crate) touched: Vec<RecordKey>,
     pub(crate) expected: Expected,
     pub(crate) entity: &'static cachesweeper_core::registry::Entity,
 }
@@ -157,11 +159,19 @@ impl InFlight {
         found
     }
 
-    /// Adds to the hold of a save.
+    /// What a save is about to touch: taken, because the statement's own transaction does it.
+    pub(crate) fn take_touches(&self, key: &SaveKey) -> Touches {
+        let mut state = self.state();
+        let save = state.slots.get_mut(key).and_then(|slot| slot.saves.last_mut());
+        save.map(|save| std::mem::take(&mut save.climbed.touches)).unwrap_or_default()
+    }
+
+    /// Adds to the hold of a save, and tells what was touched already.
     pub(crate) fn extend(&self, key: &SaveKey, mark: Mark, climbed: Climbed) {
         if let Some(save) = self.state().slots.get_mut(key).and_then(|slot| slot.saves.last_mut()) {
             save.mark.merge(mark);
             save.climbed.records.extend(climbed.records);
+            save.touched.extend(climbed.touches.into_values().flat_map(|(_, rows)| rows.into_keys()));
         }
     }
 }

@@ -90,7 +90,7 @@ pub mod __private {
     pub use cachesweeper_core::{CacheSweep, Collection, Dependencies, Dependency, KeyLookup, Micros, RecordKey, Row};
     pub use sea_orm;
 
-    pub use crate::describe::{Declared, StrategyColumn, SweepColumn, SweepEntity, describe};
+    pub use crate::describe::{Declared, StrategyColumn, SweepColumn, SweepEntity, VersionedEntity, describe, version};
     pub use crate::hooks;
     pub use crate::value::{Column, DigestByColumn, DigestByValue, key_of_model, key_of_values};
 }

@@ -25,15 +25,16 @@ pub struct Appended {
 
 /// Appends the same events to many logs, in one batch, and sees it through.
 ///
-/// A mark needs the log to exist: a missing one is added with a fresh head. A release does not: a reader that finds no
-/// log makes a fresh head, which no fragment's stamp knows.
+/// A mark needs the log to exist: each `append` is followed, in the same batch, by an `add` of a fresh head with the mark,
+/// which a log that is there refuses. So a mark is one round trip whether the log is there or not. A release needs no log: a
+/// reader that finds none makes a fresh head, which no fragment's stamp knows.
 #[derive(Clone, Debug)]
 pub struct Append {
     rules: Rules,
     logs: Vec<LogAddress>,
     events: Vec<Event>,
     needs_log: bool,
-    /// What was last asked, per log still open.
+    /// The logs still open, and what they were last asked.
     asked: Vec<(usize, Asked)>,
     tries: u32,
     result: Appended,
@@ -41,13 +42,13 @@ pub struct Append {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
+    /// `append`, and `add` if a log is needed.
     Append,
-    Add,
     Overwrite,
 }
 
 impl Append {
-    /// How often a mark may lose the race between `append` (no such log) and `add` (there is one) before it counts as failed.
+    /// How often a mark may find neither a log to append to nor room to add one, before it counts as failed.
     const TRIES: u32 = 8;
 
     /// Opens a hold in these logs until `deadline`.
@@ -66,42 +67,60 @@ impl Append {
 
     fn ask(&self, tick: Tick) -> Vec<Op> {
         // A new head for every try: a uid is never sent twice for a head.
-        let fresh = || {
-            let log = self.events.iter().fold(VersionLog::fresh(Uid::new(tick)), |log, &event| log.with(event));
-            Bytes::from(log.to_bytes())
-        };
+        let log = self.events.iter().fold(VersionLog::fresh(Uid::new(tick)), |log, &event| log.with(event));
+        let fresh = Bytes::from(log.to_bytes());
         let events = Bytes::from(self.events.iter().flat_map(|event| event.to_bytes()).collect::<Vec<u8>>());
-        let op = |&(log, asked): &(usize, Asked)| {
-            let ttl = self.rules.log_ttl;
-            let action = match asked {
-                Asked::Append => Action::Append(events.clone(), ttl),
-                Asked::Add => Action::Add(fresh(), ttl),
-                Asked::Overwrite => Action::Set(fresh(), ttl),
-            };
+        let ttl = self.rules.log_ttl;
+        let mut ops = Vec::with_capacity(self.asked.len() * self.replies_of(Asked::Append));
+        for &(log, asked) in &self.asked {
             let LogAddress { node, key } = &self.logs[log];
-            Op { node: *node, key: key.clone(), action }
-        };
-        self.asked.iter().map(op).collect()
+            let mut push = |action| ops.push(Op { node: *node, key: key.clone(), action });
+            match asked {
+                Asked::Overwrite => push(Action::Set(fresh.clone(), ttl)),
+                Asked::Append => {
+                    push(Action::Append(events.clone(), ttl));
+                    if self.needs_log {
+                        push(Action::Add(fresh.clone(), ttl));
+                    }
+                }
+            }
+        }
+        ops
     }
 
-    fn next(&mut self, log: usize, asked: Asked, reply: Reply) -> Option<(usize, Asked)> {
-        match (asked, reply) {
-            (_, Reply::Done | Reply::Value(_)) => None,
-            (Asked::Append, Reply::No) if !self.needs_log => None,
-            (Asked::Append, Reply::No) => Some((log, Asked::Add)),
-            (Asked::Add, Reply::No) => Some((log, Asked::Append)),
+    fn replies_of(&self, asked: Asked) -> usize {
+        if asked == Asked::Append && self.needs_log { 2 } else { 1 }
+    }
+
+    /// What comes next for a log that was asked `asked`.
+    fn next(&mut self, log: usize, asked: Asked, replies: &[Reply]) -> Option<(usize, Asked)> {
+        if replies.iter().any(|reply| matches!(reply, Reply::Done)) {
+            return None;
+        }
+        if let Some(error) = replies.iter().find_map(|reply| match reply {
+            Reply::Failed(error) => Some(error.clone()),
+            _ => None,
+        }) {
+            self.result.failed.push((log, error));
+            return None;
+        }
+        let too_large = replies.iter().any(|reply| matches!(reply, Reply::TooLarge));
+        match asked {
             // Too long to append to: as if it had been evicted.
-            (Asked::Append, Reply::TooLarge) => Some((log, Asked::Overwrite)),
-            (_, Reply::Failed(error)) => {
-                self.result.failed.push((log, error));
-                None
-            }
-            (_, Reply::No | Reply::TooLarge) => {
-                let node = self.logs[log].node.to_string();
-                self.result.failed.push((log, StoreError::refused(&node, "the store takes no version log at all")));
+            Asked::Append if too_large => Some((log, Asked::Overwrite)),
+            // The log came or went between the two.
+            Asked::Append if self.needs_log => Some((log, Asked::Append)),
+            Asked::Append => None,
+            Asked::Overwrite => {
+                self.fail(log, "the store takes no version log at all");
                 None
             }
         }
+    }
+
+    fn fail(&mut self, log: usize, cause: &str) {
+        let node = format!("#{}", self.logs[log].node);
+        self.result.failed.push((log, StoreError::refused(&node, cause)));
     }
 }
 
@@ -111,24 +130,23 @@ impl Machine for Append {
     fn advance(&mut self, input: Input, tick: Tick) -> Step<Appended> {
         match input {
             Input::Replies(replies) => {
-                let asked = std::mem::take(&mut self.asked);
-                for ((log, asked), reply) in asked.into_iter().zip(replies) {
-                    let next = self.next(log, asked, reply);
+                let mut replies = replies.as_slice();
+                for (log, asked) in std::mem::take(&mut self.asked) {
+                    let (own, rest) = replies.split_at(self.replies_of(asked).min(replies.len()));
+                    replies = rest;
+                    let next = self.next(log, asked, own);
                     self.asked.extend(next);
                 }
                 self.tries += 1;
             }
             Input::Start | Input::Slept => self.asked = (0..self.logs.len()).map(|log| (log, Asked::Append)).collect(),
         }
-        if self.asked.is_empty() {
-            return Step::Done(std::mem::take(&mut self.result));
-        }
         if self.tries == Self::TRIES {
-            for (log, _) in self.asked.drain(..) {
-                let node = self.logs[log].node.to_string();
-                let cause = "the log came and went between append and add; the store is evicting as fast as it stores";
-                self.result.failed.push((log, StoreError::refused(&node, cause)));
+            for (log, _) in std::mem::take(&mut self.asked) {
+                self.fail(log, "the log came and went between append and add; the store is evicting as fast as it stores");
             }
+        }
+        if self.asked.is_empty() {
             return Step::Done(std::mem::take(&mut self.result));
         }
         Step::Run(self.ask(tick))

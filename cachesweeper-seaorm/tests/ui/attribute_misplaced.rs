@@ -1,0 +1,19 @@
+//! Attributes of a field on the model, and the other way round.
+
+mod note {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "note")]
+    #[sweep(skip)]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i32,
+        #[sweep(using = "updated_at")]
+        pub updated_at: DateTimeUtc,
+    }
+}
+
+fn main() {}

@@ -1,0 +1,17 @@
+//! An attribute like no other is answered with the valid ones.
+
+mod note {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "note")]
+    #[sweep(touch)]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i32,
+    }
+}
+
+fn main() {}

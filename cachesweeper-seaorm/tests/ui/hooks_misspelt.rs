@@ -1,0 +1,19 @@
+//! `hooks` has one value. The hooks are not written then either, so there are no two of them.
+
+mod note {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "note")]
+    #[sweep(hooks = "manul")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i32,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+fn main() {}

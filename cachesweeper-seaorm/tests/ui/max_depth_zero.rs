@@ -1,0 +1,17 @@
+//! `max_depth` is at least 1.
+
+mod note {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "note")]
+    #[sweep(max_depth = 0)]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i32,
+    }
+}
+
+fn main() {}

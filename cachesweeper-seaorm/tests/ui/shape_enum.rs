@@ -1,0 +1,13 @@
+//! An enum is no model. Its use is not reported as well.
+
+use cachesweeper_seaorm::{CacheSweep, Sweeper};
+
+#[derive(CacheSweep)]
+pub enum Model {
+    A,
+}
+
+fn main() {
+    let sweeper = Sweeper::builder().memory(64 << 20).build().unwrap();
+    sweeper.fragment(&Model::A, "note.html");
+}

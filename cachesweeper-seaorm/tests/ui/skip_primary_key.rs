@@ -1,0 +1,17 @@
+//! The primary key names the record.
+
+mod note {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "note")]
+    pub struct Model {
+        #[sweep(skip)]
+        #[sea_orm(primary_key)]
+        pub id: i32,
+    }
+}
+
+fn main() {}

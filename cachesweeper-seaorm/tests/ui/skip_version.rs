@@ -1,0 +1,19 @@
+//! The column named by `using` is the version.
+
+mod note {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "note")]
+    #[sweep(using = "updated_at")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i32,
+        #[sweep(skip)]
+        pub updated_at: DateTimeUtc,
+    }
+}
+
+fn main() {}

@@ -1,0 +1,18 @@
+//! `using` names a column of the model.
+
+mod note {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "note")]
+    #[sweep(using = "updated")]
+    pub struct Model {
+        #[sea_orm(primary_key)]
+        pub id: i32,
+        pub updated_at: DateTimeUtc,
+    }
+}
+
+fn main() {}
