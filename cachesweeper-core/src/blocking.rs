@@ -128,8 +128,9 @@ impl Sweeper {
         let mut replies = match admitted {
             None => self.store.run(ops.clone()),
             Some(admitted) => {
-                let sent = ops.iter().zip(&admitted).filter(|(_, reply)| reply.is_none()).map(|(op, _)| op.clone()).collect();
-                merge(admitted, self.store.run(sent))
+                let sent: Vec<Op> = ops.iter().zip(&admitted).filter(|(_, reply)| reply.is_none()).map(|(op, _)| op.clone()).collect();
+                let answered = if sent.is_empty() { Vec::new() } else { self.store.run(sent) };
+                merge(admitted, answered)
             }
         };
         self.shared.observe(&ops, &mut replies);

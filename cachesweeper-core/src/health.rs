@@ -14,7 +14,9 @@ enum State {
         probe: Micros,
         error: StoreError,
     },
-    /// It answers again. Writes pass; reads wait until `until`, so that what others owe it can arrive too.
+    /// It answers again, and gets first what it is owed: writes pass, reads wait.
+    Draining,
+    /// It has what we owed it. Writes pass; reads wait until `until`, so that what others owe it can arrive too.
     Returning {
         until: Micros,
     },
@@ -46,37 +48,48 @@ impl Health {
         self.nodes.iter().all(|state| matches!(state, State::Up))
     }
 
+    fn owes(&self, node: usize) -> bool {
+        self.pending.iter().any(|pending| pending.node == node)
+    }
+
     /// Answers at once for nodes that are to be left alone: `None` means that the operation may be sent. When a node's time
-    /// has come, one batch is let through as a probe.
+    /// has come, one batch is let through as a probe; a node that is owed something is probed by writes only, so that reads
+    /// do not take the turn of the delivery.
     pub(crate) fn admit(&mut self, ops: &[Op], now: Micros) -> Vec<Option<Reply>> {
         let mut probing = HashSet::new();
-        let admitted = ops.iter().map(|op| match self.nodes.get_mut(op.node) {
-            Some(State::Down { probe, error }) if !probing.contains(&op.node) => {
-                if now < *probe {
-                    return Some(Reply::Failed(error.clone()));
+        let mut admitted = Vec::with_capacity(ops.len());
+        for op in ops {
+            let owed = self.owes(op.node);
+            admitted.push(match self.nodes.get_mut(op.node) {
+                Some(State::Down { probe, error }) if !probing.contains(&op.node) => {
+                    if now < *probe || (owed && op.action.is_read()) {
+                        Some(Reply::Failed(error.clone()))
+                    } else {
+                        *probe = now.plus(self.retry);
+                        probing.insert(op.node);
+                        None
+                    }
                 }
-                *probe = now.plus(self.retry);
-                probing.insert(op.node);
-                None
-            }
-            _ => None,
-        });
-        admitted.collect()
+                _ => None,
+            });
+        }
+        admitted
     }
 
     /// Learns from the replies, and takes back what must not be read yet.
     pub(crate) fn observe(&mut self, ops: &[Op], replies: &mut [Reply], now: Micros) {
         for (op, reply) in ops.iter().zip(replies.iter()) {
-            let owed = self.pending.iter().any(|pending| pending.node == op.node);
+            let owed = self.owes(op.node);
+            let returning = State::Returning { until: now.plus(self.retry).plus(self.skew) };
             let Some(state) = self.nodes.get_mut(op.node) else { continue };
             match (reply, &*state) {
+                (Reply::Failed(error), State::Down { .. }) if error.down => {}
                 (Reply::Failed(error), _) if error.down => {
                     *state = State::Down { probe: now.plus(self.retry), error: error.clone() };
                 }
                 (Reply::Failed(_), _) => {}
-                (_, State::Down { .. }) if !owed => {
-                    *state = State::Returning { until: now.plus(self.retry).plus(self.skew) };
-                }
+                (_, State::Down { .. }) => *state = if owed { State::Draining } else { returning },
+                (_, State::Draining) if !owed => *state = returning,
                 (_, State::Returning { until }) if *until < now => *state = State::Up,
                 _ => {}
             }
@@ -100,10 +113,12 @@ impl Health {
 
     /// It was delivered.
     pub(crate) fn deliver(&mut self, pending: &Pending, now: Micros) {
-        if self.pending.remove(pending) && !self.pending.iter().any(|other| other.node == pending.node) {
-            if let Some(state @ State::Down { .. }) = self.nodes.get_mut(pending.node) {
-                *state = State::Returning { until: now.plus(self.retry).plus(self.skew) };
-            }
+        self.pending.remove(pending);
+        if self.owes(pending.node) {
+            return;
+        }
+        if let Some(state @ (State::Down { .. } | State::Draining)) = self.nodes.get_mut(pending.node) {
+            *state = State::Returning { until: now.plus(self.retry).plus(self.skew) };
         }
     }
 }

@@ -338,8 +338,9 @@ impl Sweeper {
         let mut replies = match admitted {
             None => self.inner.store.run(ops.clone()).await,
             Some(admitted) => {
-                let sent = ops.iter().zip(&admitted).filter(|(_, reply)| reply.is_none()).map(|(op, _)| op.clone()).collect();
-                merge(admitted, self.inner.store.run(sent).await)
+                let sent: Vec<Op> = ops.iter().zip(&admitted).filter(|(_, reply)| reply.is_none()).map(|(op, _)| op.clone()).collect();
+                let answered = if sent.is_empty() { Vec::new() } else { self.inner.store.run(sent).await };
+                merge(admitted, answered)
             }
         };
         self.shared().observe(&ops, &mut replies);

@@ -146,7 +146,7 @@ impl Lookup {
         if !self.rules.markers {
             return (barred, repairs);
         }
-        let ttl = self.rules.log_ttl;
+        let ttl = self.rules.marker_ttl;
         let mut repair = |node, action| repairs.push(Op { node, key: self.marker.clone(), action });
         for (&node, reply) in self.nodes.iter().zip(replies) {
             let marker = match reply {

@@ -66,8 +66,10 @@ pub struct Rules {
     pub markers: bool,
     /// Whether leases elect one process to render.
     pub leases: bool,
-    /// The TTL of logs and markers.
+    /// The TTL of logs, refreshed by every mark. A fragment cannot outlive the logs it depends on.
     pub log_ttl: Ttl,
+    /// The TTL of markers: a marker that ends costs its node a quarantine.
+    pub marker_ttl: Ttl,
     /// How long a lease lasts if its holder dies.
     pub lease_ttl: Ttl,
     /// How long the others wait for the holder of a lease, in all.
@@ -86,7 +88,8 @@ impl Rules {
             landing: store.landing(longest_hold),
             markers: !store.keeps_holds,
             leases: store.shared,
-            log_ttl: Ttl::days(30),
+            log_ttl: Ttl::days(365),
+            marker_ttl: Ttl::MAX,
             lease_ttl: config.lease_ttl,
             lease_wait: config.lease_wait.into(),
         }
