@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memcache::exp::{MetaClient, MetaConnection, parse_meta_result};
 
-use super::{MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error, in_order};
+use super::{
+    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error, in_order, item_size,
+};
 use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for blocking code.
@@ -61,7 +63,7 @@ struct Node {
 /// What there is once the server has been reached.
 #[derive(Default)]
 struct Live {
-    client: Option<MetaClient>,
+    client: Option<(MetaClient, usize)>,
     replacing: Option<MetaConnection>,
 }
 
@@ -77,21 +79,15 @@ impl Node {
     }
 
     fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
-        let count = ops.len();
-        let mut replies = Vec::with_capacity(count);
-        for piece in cut(ops) {
+        let (client, limit) = match self.client() {
+            Ok(client) => client,
+            Err(error) => return ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect(),
+        };
+        let mut replies = Vec::with_capacity(ops.len());
+        for piece in cut(ops, limit) {
             match piece {
-                Piece::Exchange { wire, answers: positions } => {
-                    let results = match self.client() {
-                        Ok(client) => client.run_batch(wire),
-                        Err(error) => {
-                            let failed = positions.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone())));
-                            replies.extend(failed);
-                            continue;
-                        }
-                    };
-                    replies.extend(answers(&self.name, positions, results));
-                }
+                Piece::Exchange { wire, answers: positions } => replies.extend(answers(&self.name, positions, client.run_batch(wire))),
+                Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace))),
             }
         }
@@ -102,14 +98,15 @@ impl Node {
         replies
     }
 
-    fn client(&self) -> Result<MetaClient, StoreError> {
+    /// The client, and the size that items may have.
+    fn client(&self) -> Result<(MetaClient, usize), StoreError> {
         if let Some(client) = &self.live().client {
             return Ok(client.clone());
         }
-        self.check()?;
+        let limit = self.check()?;
         let client = self.options.client().connect(&*self.name).map_err(|error| StoreError::down(&self.name, error))?;
-        self.live().client = Some(client.clone());
-        Ok(client)
+        self.live().client = Some((client.clone(), limit));
+        Ok((client, limit))
     }
 
     fn dial(&self) -> Result<TcpStream, StoreError> {
@@ -134,14 +131,27 @@ impl Node {
         Err(down(last))
     }
 
-    fn check(&self) -> Result<(), StoreError> {
-        let down =
-            |error: std::io::Error| StoreError::down(&self.name, format_args!("it does not answer `version` like a memcached: {error}"));
-        let mut stream = BufReader::new(self.dial()?);
-        stream.get_mut().write_all(b"version\r\n").map_err(down)?;
+    fn check(&self) -> Result<usize, StoreError> {
+        let down = |error: std::io::Error| {
+            StoreError::down(&self.name, format_args!("it does not answer `version` like a memcached: {error}"))
+        };
+        let mut stream = self.dial()?;
+        stream.write_all(GREETING).map_err(down)?;
+        let mut lines = BufReader::new(std::io::Read::take(stream, GREETING_ANSWER));
         let mut line = Vec::new();
-        std::io::Read::take(&mut stream, 256).read_until(b'\n', &mut line).map_err(down)?;
-        check_version(&self.name, &String::from_utf8_lossy(&line))
+        lines.read_until(b'\n', &mut line).map_err(down)?;
+        check_version(&self.name, &String::from_utf8_lossy(&line))?;
+        loop {
+            line.clear();
+            lines.read_until(b'\n', &mut line).map_err(down)?;
+            let text = String::from_utf8_lossy(&line);
+            if let Some(limit) = item_size(&text) {
+                return Ok(limit);
+            }
+            if !text.starts_with("STAT ") {
+                return Ok(DEFAULT_ITEM_SIZE);
+            }
+        }
     }
 
     fn replace(&self, replace: &Replace) -> Reply {

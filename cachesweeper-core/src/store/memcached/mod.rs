@@ -46,8 +46,7 @@ impl MemcachedOptions {
             nodes: self.servers.iter().map(|server| Arc::from(server.as_str())).collect(),
             keeps_holds: false,
             shared: true,
-            // The default of memcached's -I. A larger item is tried all the same; the server says if it is too large.
-            max_item: 1 << 20,
+            max_item: DEFAULT_ITEM_SIZE,
         }
     }
 
@@ -76,6 +75,31 @@ fn check_version(node: &str, line: &str) -> Result<(), StoreError> {
         return Err(StoreError::down(node, cause));
     }
     Ok(())
+}
+
+/// Asks for the version, and for the size that items may have.
+const GREETING: &[u8] = b"version\r\nstats settings\r\n";
+
+/// Bytes that are read of the answer, at most.
+const GREETING_ANSWER: u64 = 64 << 10;
+
+/// memcached's default of `-I`, for servers that do not tell.
+const DEFAULT_ITEM_SIZE: usize = 1 << 20;
+
+/// The largest item, from a line of `stats settings`.
+fn item_size(line: &str) -> Option<usize> {
+    line.trim_end().strip_prefix("STAT item_size_max ")?.parse().ok()
+}
+
+/// Whether an item is larger than the server takes: one answer "too large" would end the exchange, and with it the
+/// operations behind it, so it is not even sent.
+fn is_too_large(op: &Op, limit: usize) -> bool {
+    /// The server's own header of an item, rounded up.
+    const HEADER: usize = 128;
+    match &op.action {
+        Action::Add(value, _) | Action::Set(value, _) | Action::Replace(_, value, _) => op.key.len() + value.len() + HEADER > limit,
+        Action::Append(..) | Action::Get | Action::Delete => false,
+    }
 }
 
 /// What one [`Op`] becomes on the wire. The last operation's result is the answer.
@@ -120,6 +144,8 @@ fn from_wire(node: &str, result: Result<OpResult, Error>) -> Reply {
 
 fn from_error(node: &str, error: &Error) -> Reply {
     match error {
+        // An answer that is an error ends the exchange, and so is told as an unknown outcome; the cause is what counts.
+        Error::Ambiguous { source, .. } => from_error(node, source),
         Error::Server(message) if message.contains("too large") => Reply::TooLarge,
         Error::Server(_) | Error::Rejected(_) | Error::Usage(_) => Reply::Failed(StoreError::refused(node, error)),
         _ => Reply::Failed(StoreError::down(node, error)),
@@ -130,10 +156,12 @@ fn from_error(node: &str, error: &Error) -> Reply {
 enum Piece {
     Exchange { wire: Vec<WireOp>, answers: Vec<(usize, usize)> },
     Replace { position: usize, replace: Replace },
+    /// Answered without asking.
+    TooLarge { position: usize },
 }
 
 /// Cuts a node's share of a batch into pieces that are run one after the other.
-fn cut(ops: Vec<(usize, Op)>) -> Vec<Piece> {
+fn cut(ops: Vec<(usize, Op)>, limit: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let (mut wire, mut answers, mut len) = (Vec::new(), Vec::new(), 0);
     let close = |wire: &mut Vec<WireOp>, answers: &mut Vec<(usize, usize)>, pieces: &mut Vec<Piece>| {
@@ -142,6 +170,10 @@ fn cut(ops: Vec<(usize, Op)>) -> Vec<Piece> {
         }
     };
     for (position, op) in ops {
+        if is_too_large(&op, limit) {
+            pieces.push(Piece::TooLarge { position });
+            continue;
+        }
         let more = request_len(&op);
         if len + more > EXCHANGE {
             close(&mut wire, &mut answers, &mut pieces);
@@ -261,8 +293,9 @@ mod tests {
         let replace = Action::Replace(Bytes::from_static(b"a"), Bytes::from_static(b"b"), crate::Ttl::days(1));
         ops.insert(2_500, (5_000, Op { node: 0, key: "k".into(), action: replace }));
         let mut positions = Vec::new();
-        for piece in cut(ops) {
+        for piece in cut(ops, 1 << 20) {
             match piece {
+                Piece::TooLarge { .. } => unreachable!("nothing is large"),
                 Piece::Exchange { wire, answers } => {
                     assert!(!wire.is_empty() && wire.len() < 2_500);
                     positions.extend(answers.iter().map(|(position, _)| *position));

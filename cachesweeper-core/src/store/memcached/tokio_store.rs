@@ -8,7 +8,9 @@ use memcache::exp::{AsyncMetaClient, AsyncMetaConnection, Error, MetaCommand, Me
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::{MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error, in_order};
+use super::{
+    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error, in_order, item_size,
+};
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for async code.
@@ -58,7 +60,7 @@ struct Node {
 /// What there is once the server has been reached.
 #[derive(Default)]
 struct Live {
-    client: Option<AsyncMetaClient>,
+    client: Option<(AsyncMetaClient, usize)>,
     replacing: Option<AsyncMetaConnection>,
 }
 
@@ -74,20 +76,15 @@ impl Node {
     }
 
     async fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
+        let (client, limit) = match self.client().await {
+            Ok(client) => client,
+            Err(error) => return ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect(),
+        };
         let mut replies = Vec::with_capacity(ops.len());
-        for piece in cut(ops) {
+        for piece in cut(ops, limit) {
             match piece {
-                Piece::Exchange { wire, answers: positions } => {
-                    let results = match self.client().await {
-                        Ok(client) => client.run_batch(wire).await,
-                        Err(error) => {
-                            let failed = positions.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone())));
-                            replies.extend(failed);
-                            continue;
-                        }
-                    };
-                    replies.extend(answers(&self.name, positions, results));
-                }
+                Piece::Exchange { wire, answers: positions } => replies.extend(answers(&self.name, positions, client.run_batch(wire).await)),
+                Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace).await)),
             }
         }
@@ -98,16 +95,17 @@ impl Node {
         replies
     }
 
-    async fn client(&self) -> Result<AsyncMetaClient, StoreError> {
+    /// The client, and the size that items may have.
+    async fn client(&self) -> Result<(AsyncMetaClient, usize), StoreError> {
         let live = self.live().client.clone();
         if let Some(client) = live {
             return Ok(client);
         }
-        self.check().await?;
+        let limit = self.check().await?;
         let connecting = self.options.client().connect_async(&*self.name);
         let client = self.bounded(self.options.connect_timeout(), async { connecting.await.map_err(|error| self.down(error)) }).await?;
-        self.live().client = Some(client.clone());
-        Ok(client)
+        self.live().client = Some((client.clone(), limit));
+        Ok((client, limit))
     }
 
     fn down(&self, cause: impl std::fmt::Display) -> StoreError {
@@ -130,16 +128,28 @@ impl Node {
         self.bounded(self.options.connect_timeout(), dial).await
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
+    async fn check(&self) -> Result<usize, StoreError> {
         let unlike = |error: std::io::Error| self.down(format_args!("it does not answer `version` like a memcached: {error}"));
-        let mut stream = BufReader::new(self.dial().await?);
-        let mut line = Vec::new();
+        let mut stream = self.dial().await?;
         let ask = async {
-            stream.get_mut().write_all(b"version\r\n").await.map_err(unlike)?;
-            (&mut stream).take(256).read_until(b'\n', &mut line).await.map_err(unlike)
+            stream.write_all(GREETING).await.map_err(unlike)?;
+            let mut lines = BufReader::new(stream.take(GREETING_ANSWER));
+            let mut line = Vec::new();
+            lines.read_until(b'\n', &mut line).await.map_err(unlike)?;
+            check_version(&self.name, &String::from_utf8_lossy(&line))?;
+            loop {
+                line.clear();
+                lines.read_until(b'\n', &mut line).await.map_err(unlike)?;
+                let text = String::from_utf8_lossy(&line);
+                if let Some(limit) = item_size(&text) {
+                    return Ok(limit);
+                }
+                if !text.starts_with("STAT ") {
+                    return Ok(DEFAULT_ITEM_SIZE);
+                }
+            }
         };
-        self.bounded(self.options.timeout, ask).await?;
-        check_version(&self.name, &String::from_utf8_lossy(&line))
+        self.bounded(self.options.timeout, ask).await
     }
 
     async fn replace(&self, replace: &Replace) -> Reply {

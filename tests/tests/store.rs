@@ -1,0 +1,249 @@
+//! The memcached store against real servers, servers that are down, and servers that are something else.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use cachesweeper_core::store::memcached::{AsyncMemcachedStore, MemcachedOptions, MemcachedStore};
+use cachesweeper_core::store::{Action, AsyncStore, Op, Reply, Store};
+use cachesweeper_core::{Policy, RecordKey, Sweeper, Ttl, blocking};
+use cachesweeper_tests::memcached::{Memcached, Placement};
+use cachesweeper_tests::site::{new_vote, quick};
+use cachesweeper_tests::{Backend, Site};
+use sea_orm::{ActiveModelTrait, EntityTrait};
+
+const DAY: Ttl = Ttl::days(1);
+
+fn options(servers: &[String]) -> MemcachedOptions {
+    MemcachedOptions { servers: servers.to_vec(), timeout: Duration::from_secs(5) }
+}
+
+/// Runs a batch on the blocking and on the async store; both must answer alike.
+async fn both(servers: &[String], batch: impl Fn() -> Vec<Op>) -> Vec<Reply> {
+    let options = options(servers);
+    let blocking = MemcachedStore::new(&options);
+    let ops = batch();
+    let count = ops.len();
+    let from_blocking = tokio::task::spawn_blocking(move || blocking.run(ops)).await.expect("joined");
+    let from_async = AsyncMemcachedStore::new(&options).run(batch()).await;
+    assert_eq!((from_blocking.len(), from_async.len()), (count, count));
+    for (left, right) in from_blocking.iter().zip(&from_async) {
+        assert_eq!(format!("{left:?}"), format!("{right:?}"));
+    }
+    from_async
+}
+
+fn op(key: &str, action: Action) -> Op {
+    Op { node: 0, key: key.into(), action }
+}
+
+#[tokio::test]
+async fn operations_do_what_they_say_on_a_real_memcached() {
+    let Some(server) = Memcached::start(&["-m", "64"]) else { return };
+    let servers = [server.address()];
+    let bytes = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let store = AsyncMemcachedStore::new(&options(&servers));
+    let run = async |action| store.run(vec![op("k", action)]).await.remove(0);
+    assert!(matches!(run(Action::Append(bytes("x"), DAY)).await, Reply::No));
+    assert!(matches!(run(Action::Add(bytes("a"), DAY)).await, Reply::Done));
+    assert!(matches!(run(Action::Add(bytes("b"), DAY)).await, Reply::No));
+    assert!(matches!(run(Action::Append(bytes("c"), DAY)).await, Reply::Done));
+    assert!(matches!(run(Action::Replace(bytes("a"), bytes("z"), DAY)).await, Reply::No));
+    assert!(matches!(run(Action::Get).await, Reply::Value(value) if &value[..] == b"ac"));
+    assert!(matches!(run(Action::Replace(bytes("ac"), bytes("z"), Ttl::days(90))).await, Reply::Done));
+    assert!(matches!(run(Action::Get).await, Reply::Value(value) if &value[..] == b"z"), "90 days are no date in 1970");
+    assert!(matches!(run(Action::Set(bytes("long"), Ttl::MAX)).await, Reply::Done));
+    assert!(matches!(run(Action::Get).await, Reply::Value(value) if &value[..] == b"long"));
+    assert!(matches!(run(Action::Delete).await, Reply::Done));
+    assert!(matches!(run(Action::Delete).await, Reply::No));
+    assert!(matches!(run(Action::Set(vec![b'x'; 2 << 20].into(), DAY)).await, Reply::TooLarge));
+    assert!(matches!(run(Action::Set(Bytes::new(), DAY)).await, Reply::Done));
+    assert!(matches!(run(Action::Get).await, Reply::Value(value) if value.is_empty()));
+    // Binary values, with everything that a protocol could trip over.
+    let binary: Vec<u8> = (0..=255).cycle().take(70_000).chain(*b"\r\nEN\r\nVA 3\r\n").collect();
+    run(Action::Set(binary.clone().into(), DAY)).await;
+    assert!(matches!(run(Action::Get).await, Reply::Value(value) if value == binary));
+}
+
+#[tokio::test]
+async fn an_append_renews_the_ttl() {
+    let Some(server) = Memcached::start(&[]) else { return };
+    let store = AsyncMemcachedStore::new(&options(&[server.address()]));
+    let short = Ttl::new(Duration::from_secs(30)).expect("a TTL");
+    store.run(vec![op("k", Action::Add(Bytes::from_static(b"a"), short)), op("k", Action::Append(Bytes::from_static(b"b"), DAY))]).await;
+    let meta = server.command("mg k t");
+    let left: u32 = meta.strip_prefix("HD t").expect("a TTL").parse().expect("a number");
+    assert!(left > 80_000, "{meta}");
+}
+
+#[tokio::test]
+async fn a_batch_far_larger_than_any_socket_buffer_comes_through_in_order() {
+    let (Some(one), Some(two)) = (Memcached::start(&["-m", "512"]), Memcached::start(&["-m", "512"])) else { return };
+    let servers = [one.address(), two.address()];
+    let key = |id: usize| format!("a/key/of/ordinary/length/for/a/fragment/comment.html/comment:{id}");
+    let value = |id: usize| Bytes::from(vec![u8::try_from(id % 251).unwrap_or(0); 30_000]);
+    let set = || (0..2_000).map(|id| Op { node: id % 2, key: key(id), action: Action::Set(value(id), DAY) }).collect();
+    assert!(both(&servers, set).await.iter().all(|reply| matches!(reply, Reply::Done)));
+    let get = || (0..4_000).map(|id| Op::get(id % 2, key(id))).collect();
+    for (id, reply) in both(&servers, get).await.into_iter().enumerate() {
+        match reply {
+            Reply::Value(found) => assert!(id < 2_000 && found == value(id), "{id}"),
+            Reply::No => assert!(id >= 2_000, "{id}"),
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_that_do_not_resolve_and_servers_that_are_down_are_no_reason_not_to_start() {
+    for server in ["no-such-host.invalid:11211", "127.0.0.1:1"] {
+        let sweeper = quick(Sweeper::builder()).memcached([server]).build().expect("it starts");
+        for _ in 0..50 {
+            let key = RecordKey::new("setting", 1);
+            let page = sweeper.fragment(&key, "f").get_or_render(async || Ok::<_, std::convert::Infallible>("page")).await;
+            assert_eq!(page.expect("rendered"), "page");
+        }
+        let failed = sweeper.stats();
+        assert!(failed.bypasses_node_down == 50 && failed.store_errors >= 50, "{failed:?}");
+    }
+}
+
+/// A server that answers every connection with one line, and counts them.
+fn impostor(line: &'static str) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    std::thread::spawn(move || {
+        let mut open = Vec::new();
+        for stream in listener.incoming().take(100) {
+            let mut stream = stream.expect("a connection");
+            count.fetch_add(1, Ordering::SeqCst);
+            let mut request = [0; 64];
+            let _ = stream.read(&mut request);
+            let _ = stream.write_all(line.as_bytes());
+            open.push(stream);
+        }
+    });
+    (address, connections)
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_memcached_or_too_old_is_named() {
+    for (line, hint) in [
+        ("HTTP/1.1 400 Bad Request\r\n\r\n", "no memcached"),
+        ("VERSION 1.4.15\r\n", "too old"),
+        ("-ERR unknown command\r\n", "no memcached"),
+    ] {
+        let (address, _) = impostor(line);
+        let replies = both(std::slice::from_ref(&address), || vec![Op::get(0, "k".into())]).await;
+        let Reply::Failed(error) = &replies[0] else { panic!("{replies:?}") };
+        let message = error.to_string();
+        assert!(message.contains(hint) && message.contains(&address) && error.down, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_waited_for_once_per_retry_interval() {
+    let (address, connections) = impostor("");
+    let builder = quick(Sweeper::builder()).store_timeout(Duration::from_millis(50)).retry_interval(Duration::from_secs(60));
+    let sweeper = builder.memcached([address]).build().expect("a sweeper");
+    for id in 0..200 {
+        let key = RecordKey::new("setting", id);
+        sweeper.fragment(&key, "f").get_or_render(async || Ok::<_, std::convert::Infallible>("page")).await.expect("rendered");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn wrong_addresses_are_refused_when_the_sweeper_is_built() {
+    for wrong in ["cache1", "cache1:", ":11211", "cache1:port", "cache1:99999", ""] {
+        let error = Sweeper::builder().memcached([wrong]).build().expect_err(wrong).to_string();
+        assert!(error.contains("host:port"), "{error}");
+    }
+    let twice = Sweeper::builder().memcached(["a:1", "b:1", "a:1"]).build().expect_err("twice").to_string();
+    assert!(twice.contains("a:1 is named twice"), "{twice}");
+    let none = Sweeper::builder().build().expect_err("no store").to_string();
+    assert!(none.contains(".memory(") && none.contains(".memcached("), "{none}");
+}
+
+#[tokio::test]
+async fn both_faces_share_fragments_and_sweeps() {
+    let Some(server) = Memcached::start(&[]) else { return };
+    let name = cachesweeper_tests::database::unique("faces");
+    let faces = || quick(Sweeper::builder()).namespace(&name).memcached([server.address()]).build().expect("a sweeper");
+    let one = faces();
+    let two = blocking::Sweeper::builder()
+        .namespace(&name)
+        .hold(Duration::from_millis(700))
+        .plain_hold(Duration::from_millis(700))
+        .max_clock_skew(Duration::from_millis(20))
+        .memcached([server.address()])
+        .build()
+        .expect("a sweeper");
+    let key = RecordKey::new("setting", 1);
+    let from_async = async || one.fragment(&key, "f").get_or_render(async || Ok::<_, std::convert::Infallible>("async")).await.expect("rendered");
+    let from_blocking = || two.fragment(&key, "f").get_or_render(|| Ok::<_, std::convert::Infallible>("blocking")).expect("rendered");
+    while from_async().await.outcome().word() == "bypass" {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(from_blocking(), "async");
+    two.invalidate_records(std::slice::from_ref(&key));
+    assert_eq!(from_async().await.outcome().word(), "miss");
+    one.invalidate_records(std::slice::from_ref(&key)).await;
+    assert_eq!(from_blocking().outcome().word(), "miss");
+    assert_eq!(from_async().await, "blocking");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_dies_fails_no_save_and_no_page_and_shows_nothing_old_when_it_is_back() {
+    let Some(mut server) = Memcached::start(&[]) else { return };
+    let site = Site::open_with(Backend::Sqlite, Placement::Memory, |builder| builder.memcached([server.address()])).await.expect("a site");
+    let article = site.article("outage").await;
+    let comment = site.comment(&article, None).await;
+    let votes = async || cachesweeper_tests::entity::vote::Entity::find().all(&site.db).await.expect("a query").len().to_string();
+    let page = async || site.sweeper.fragment(&comment, "votes").get_or_render(async || Ok::<_, std::convert::Infallible>(votes().await)).await.expect("rendered");
+    page().await;
+    for round in 0..3 {
+        server.kill();
+        for voter in 0..5 {
+            site.vote(&comment, &format!("{round} {voter}")).await;
+            assert_eq!(*page().await, *votes().await, "without the store, pages are rendered");
+        }
+        server.restart();
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        loop {
+            let shown = page().await;
+            assert_eq!(*shown, *votes().await, "{:?}", shown.outcome());
+            if shown.outcome().word() == "hit" {
+                break;
+            }
+            assert!(std::time::Instant::now() < until, "{:?}", site.sweeper.stats());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let stats = site.sweeper.stats();
+    assert!(stats.marks_failed > 0 && stats.bypasses_node_down > 0, "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_abort_a_save_is_refused_and_rolled_back_while_the_store_is_down() {
+    let Some(mut server) = Memcached::start(&[]) else { return };
+    let open = |builder: cachesweeper_seaorm::Builder<Sweeper>| builder.memcached([server.address()]).policy(Policy::Abort);
+    let site = Site::open_with(Backend::Sqlite, Placement::Memory, open).await.expect("a site");
+    let article = site.article("abort").await;
+    let comment = site.comment(&article, None).await;
+    let before = site.reload_article(article.id).await;
+    server.kill();
+    let single = new_vote(&comment, "ada").insert(&site.db).await.expect_err("refused").to_string();
+    assert!(single.contains("rolled back") && single.contains("Proceed"), "{single}");
+    let txn = sea_orm::TransactionTrait::begin(&site.db).await.expect("begun");
+    new_vote(&comment, "bob").insert(&txn).await.expect("collected");
+    txn.commit().await.expect_err("refused");
+    assert!(cachesweeper_tests::entity::vote::Entity::find().all(&site.db).await.expect("a query").is_empty());
+    assert_eq!(site.reload_article(article.id).await.updated_at, before.updated_at, "the touch was rolled back too");
+    assert_eq!(site.sweeper.stats().writes_refused, 2);
+}
