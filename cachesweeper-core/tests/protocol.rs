@@ -28,7 +28,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn log() -> impl Strategy<Value = VersionLog> {
-    (uid(), prop::collection::vec(event(), 0..8)).prop_map(|(head, events)| events.into_iter().fold(VersionLog::fresh(head), VersionLog::with))
+    (uid(), prop::collection::vec(event(), 0..8))
+        .prop_map(|(head, events)| events.into_iter().fold(VersionLog::fresh(head), VersionLog::with))
 }
 
 const NONE: Micros = Micros(0);
@@ -120,7 +121,8 @@ fn reply() -> impl Strategy<Value = Reply> {
     let fresh = VersionLog::fresh(Uid::new(Tick { now: Micros(5), random: 5 })).to_bytes();
     let mut stamp = StampBuilder::default();
     stamp.token(VersionLog::token(&fresh));
-    let valid = cachesweeper_core::protocol::Envelope { stamp: stamp.finish(), read_at: Micros(7), body: Bytes::from_static(b"body") }.encode(KEY);
+    let valid =
+        cachesweeper_core::protocol::Envelope { stamp: stamp.finish(), read_at: Micros(7), body: Bytes::from_static(b"body") }.encode(KEY);
     let head = Uid::new(Tick { now: Micros(1), random: 1 });
     let held = VersionLog::fresh(head).with(Event::Mark { uid: head, deadline: near(500) }).to_bytes();
     let marker = move |offset| [Marker::bare(head), Marker::quarantine(head, near(offset))].concat();
@@ -274,7 +276,13 @@ impl Walk {
                 let tick = self.tick();
                 let deadline = self.now.plus(self.rules.hold);
                 let append = Append::mark(self.rules, Self::log(), Uid::new(tick), deadline);
-                self.append(append, Batch::default(), Input::Start, |append, batch| Writer::Marking(append, batch, Uid::new(tick), deadline), |_| Writer::Marked(Uid::new(tick), deadline))
+                self.append(
+                    append,
+                    Batch::default(),
+                    Input::Start,
+                    |append, batch| Writer::Marking(append, batch, Uid::new(tick), deadline),
+                    |_| Writer::Marked(Uid::new(tick), deadline),
+                )
             }
             Writer::Marking(append, mut batch, uid, deadline) => match batch.step(&mut self.store) {
                 None => Writer::Marking(append, batch, uid, deadline),

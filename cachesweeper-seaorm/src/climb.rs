@@ -221,7 +221,7 @@ impl SeaEntity {
     pub(crate) fn any_of(&self, columns: &[String], values: &[Vec<Value>]) -> Condition {
         let saved = |name: &String, value: &Value| match self.column(name) {
             Some(column) => self.columns[column].saved(value.clone()),
-            None => Expr::val(value.clone()).into(),
+            None => Expr::val(value.clone()),
         };
         if let [name] = columns {
             let values = values.iter().filter_map(|value| Some(saved(name, value.first()?)));

@@ -17,7 +17,7 @@ use crate::climb::{Seed, Touches, climb, current};
 use crate::describe::SeaEntity;
 use crate::in_flight::{Moving, SaveKey};
 use crate::touch::{Adapter, touch};
-use crate::transaction::{SweepTransaction, is_definite, run, run_async, touch_alone};
+use crate::transaction::{SweepTransaction, hold_on, is_definite, run, run_async, touch_alone};
 
 /// SeaORM's connection, with a sweeper.
 ///
@@ -95,11 +95,15 @@ impl SweepConnection {
         self.adapter.in_flight.save_of(&stmt.sql, values)
     }
 
-    /// A statement that definitely failed has written nothing: its hold ends now.
+    /// A statement that definitely failed has written nothing: its hold ends now. If that is not certain, it may still land.
     async fn failed(&self, key: &SaveKey, error: &DbErr) {
-        if is_definite(error) {
-            for save in self.adapter.in_flight.end(std::slice::from_ref(key)) {
+        let saves = self.adapter.in_flight.end(std::slice::from_ref(key));
+        for save in saves {
+            if is_definite(error) {
                 self.sweeper.release(&save.mark).await;
+            } else {
+                self.sweeper.count_unknown_commit();
+                tokio::spawn(hold_on(self.sweeper.clone(), save.mark));
             }
         }
     }

@@ -46,14 +46,14 @@ pub struct Declared {
     pub max_depth: Option<u32>,
 }
 
-type Read = Box<dyn Fn(&QueryResult, &str) -> Result<Value, DbErr> + Send + Sync>;
+type Read<T> = Box<dyn Fn(&QueryResult, &str) -> Result<T, DbErr> + Send + Sync>;
 
 /// One column of a model.
 pub struct SweepColumn {
     pub(crate) name: &'static str,
     /// Whether it is left out of the digest, and a save of it alone sweeps nothing.
     pub(crate) skip: bool,
-    read: Read,
+    read: Read<Value>,
     select: Box<dyn Fn(SimpleExpr) -> SimpleExpr + Send + Sync>,
     save: Box<dyn Fn(SimpleExpr) -> SimpleExpr + Send + Sync>,
     kind: ArrayType,
@@ -112,7 +112,7 @@ impl SweepColumn {
 /// The timestamp column that is a record's version.
 pub struct StrategyColumn {
     pub(crate) name: &'static str,
-    read: Box<dyn Fn(&QueryResult, &str) -> Result<Option<Micros>, DbErr> + Send + Sync>,
+    read: Read<Option<Micros>>,
     of_value: Box<dyn Fn(Value) -> Option<Micros> + Send + Sync>,
     to_value: fn(Micros) -> Option<Value>,
     pub(crate) zoned: bool,
@@ -229,7 +229,9 @@ fn check(declared: &Declared, relations: &[RelationDef], primary_key: &[usize], 
     let model = declared.model;
     if let Some(relation) = relations.iter().find(|relation| relation.is_owner) {
         let table = table_of(&relation.to_tbl).unwrap_or_default();
-        panic!("`{model}`: #[sweep(parents(…))] lists the relation to `{table}`, which is no belongs_to relation, so `{table}` is no parent");
+        panic!(
+            "`{model}`: #[sweep(parents(…))] lists the relation to `{table}`, which is no belongs_to relation, so `{table}` is no parent"
+        );
     }
     let skips = |position: &usize| declared.columns[*position].skip;
     if let Some(&position) = primary_key.iter().find(|position| skips(position)) {
@@ -240,8 +242,8 @@ fn check(declared: &Declared, relations: &[RelationDef], primary_key: &[usize], 
         let Some(&position) = parent.from.iter().find(|position| skips(position)) else { continue };
         let (column, table) = (declared.columns[position].name, &parent.entity);
         panic!(
-            "`{model}`: `{column}` names the parent `{table}`, so it cannot be skipped: take #[sweep(skip)] off it, or leave the parent out, \
-             with #[sweep(parents(…))]"
+            "`{model}`: `{column}` names the parent `{table}`, so it cannot be skipped: take #[sweep(skip)] off it. If `{table}` is not to be \
+             swept, leave it out: #[sweep(parents(…))]"
         );
     }
 }

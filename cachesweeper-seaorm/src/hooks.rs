@@ -172,13 +172,21 @@ where
     let (sea, place) = (sea::<A::Entity>()?, recognise(db));
     let entity = <A::Entity as SweepEntity>::entity();
     let sweeper = sweeper_of(place, entity.name())?;
-    if !insert && !(Row { am: &am, sea }).changes() {
-        if let Some(key) = (Row { am: &am, sea }).seed().key {
-            match place {
-                Place::Transaction(txn) => txn.expect_nothing(key),
-                _ => Adapter::of(&sweeper).in_flight.expect_nothing(key),
+    let changes = insert || (Row { am: &am, sea }).changes();
+    if let Some(key) = (Row { am: &am, sea }).seed().key {
+        match (place, changes) {
+            (Place::Transaction(txn), false) => txn.expect_nothing(key),
+            (_, false) => Adapter::of(&sweeper).in_flight.expect_nothing(key),
+            // What an earlier save of the row announced, but never came to.
+            (Place::Transaction(txn), true) => {
+                txn.was_nothing(&key);
+            }
+            (_, true) => {
+                Adapter::of(&sweeper).in_flight.was_nothing(&key);
             }
         }
+    }
+    if !changes {
         return Ok(am);
     }
     let locked = matches!(place, Place::Transaction(_) | Place::PlainTransaction);

@@ -123,8 +123,8 @@ fn touch_by_expression(
     }
     lock_rows(backend, &mut ordered);
     let key: SimpleExpr = match names.as_slice() {
-        [name] => Expr::col(Alias::new(name)).into(),
-        names => Expr::tuple(names.iter().map(|name| Expr::col(Alias::new(name)).into())).into(),
+        [name] => Expr::col(Alias::new(name)),
+        names => Expr::tuple(names.iter().map(|name| Expr::col(Alias::new(name)))),
     };
     update.and_where(key.in_subquery(ordered));
     update

@@ -176,7 +176,7 @@ async fn commit_under(sweeper: &Sweeper, mark: &mut Mark, commit: impl Future<Ou
 }
 
 /// Holds for as long as a COMMIT with an unknown outcome may still land; releases nothing.
-async fn hold_on(sweeper: Sweeper, mut mark: Mark) {
+pub(crate) async fn hold_on(sweeper: Sweeper, mut mark: Mark) {
     let until = tokio::time::Instant::now() + sweeper.config().unknown_commit_limit;
     while tokio::time::Instant::now() < until {
         tokio::time::sleep(sweeper.config().hold / 2).await;

@@ -86,6 +86,8 @@ fn tables(backend: Backend) -> Vec<String> {
         ),
         format!("CREATE TABLE vote (id {id}, comment_id BIGINT NOT NULL, voter {text} NOT NULL, UNIQUE (comment_id, voter))"),
         format!("CREATE TABLE tag (name {text} NOT NULL PRIMARY KEY, note {text} NOT NULL)"),
-        format!("CREATE TABLE label (article_id BIGINT NOT NULL, tag_name {text} NOT NULL, weight INT NOT NULL, PRIMARY KEY (article_id, tag_name))"),
+        format!(
+            "CREATE TABLE label (article_id BIGINT NOT NULL, tag_name {text} NOT NULL, weight INT NOT NULL, PRIMARY KEY (article_id, tag_name))"
+        ),
     ]
 }

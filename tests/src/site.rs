@@ -45,7 +45,11 @@ impl Site {
     }
 
     /// Opens a site with further settings.
-    pub async fn open_with(backend: Backend, placement: Placement, settings: impl FnOnce(Builder<Sweeper>) -> Builder<Sweeper>) -> Option<Self> {
+    pub async fn open_with(
+        backend: Backend,
+        placement: Placement,
+        settings: impl FnOnce(Builder<Sweeper>) -> Builder<Sweeper>,
+    ) -> Option<Self> {
         let servers = placement.servers()?;
         let (db, folder) = fresh(backend).await?;
         let builder = quick(Sweeper::builder());

@@ -185,7 +185,8 @@ async fn both_faces_share_fragments_and_sweeps() {
         .build()
         .expect("a sweeper");
     let key = RecordKey::new("setting", 1);
-    let from_async = async || one.fragment(&key, "f").get_or_render(async || Ok::<_, std::convert::Infallible>("async")).await.expect("rendered");
+    let from_async =
+        async || one.fragment(&key, "f").get_or_render(async || Ok::<_, std::convert::Infallible>("async")).await.expect("rendered");
     let from_blocking = || two.fragment(&key, "f").get_or_render(|| Ok::<_, std::convert::Infallible>("blocking")).expect("rendered");
     while from_async().await.outcome().word() == "bypass" {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -205,7 +206,13 @@ async fn a_store_that_dies_fails_no_save_and_no_page_and_shows_nothing_old_when_
     let article = site.article("outage").await;
     let comment = site.comment(&article, None).await;
     let votes = async || cachesweeper_tests::entity::vote::Entity::find().all(&site.db).await.expect("a query").len().to_string();
-    let page = async || site.sweeper.fragment(&comment, "votes").get_or_render(async || Ok::<_, std::convert::Infallible>(votes().await)).await.expect("rendered");
+    let page = async || {
+        site.sweeper
+            .fragment(&comment, "votes")
+            .get_or_render(async || Ok::<_, std::convert::Infallible>(votes().await))
+            .await
+            .expect("rendered")
+    };
     page().await;
     for round in 0..3 {
         server.kill();

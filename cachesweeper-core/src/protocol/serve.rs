@@ -113,7 +113,7 @@ enum State {
 
 #[derive(Debug)]
 enum Stage {
-    LookUp(Lookup, Vec<usize>),
+    LookUp(Box<Lookup>, Vec<usize>),
     Flights,
     Leases(Vec<usize>),
     WaitForLease(Vec<usize>),
@@ -152,7 +152,7 @@ impl Serve {
             read_at: vec![Micros(0); queries.len()],
             queries,
             waited: Micros(0),
-            stage: Stage::LookUp(lookup, all),
+            stage: Stage::LookUp(Box::new(lookup), all),
         }
     }
 
@@ -180,7 +180,7 @@ impl Serve {
             (Stage::Leases(asked), ServeInput::Replies(replies)) => self.leased(&asked, &replies),
             (Stage::WaitForLease(positions), ServeInput::Slept) => {
                 let queries = positions.iter().map(|&position| self.queries[position].clone()).collect();
-                let lookup = Lookup::new(self.rules, self.marker.clone(), queries);
+                let lookup = Box::new(Lookup::new(self.rules, self.marker.clone(), queries));
                 self.look_up(lookup, positions, Input::Start, tick)
             }
             (Stage::Gather, ServeInput::Gathered(Some(body))) => {
@@ -199,7 +199,7 @@ impl Serve {
         }
     }
 
-    fn look_up(&mut self, mut lookup: Lookup, positions: Vec<usize>, input: Input, tick: Tick) -> ServeStep {
+    fn look_up(&mut self, mut lookup: Box<Lookup>, positions: Vec<usize>, input: Input, tick: Tick) -> ServeStep {
         match lookup.advance(input, tick) {
             Step::Run(ops) => {
                 self.stage = Stage::LookUp(lookup, positions);

@@ -1,5 +1,5 @@
 //! A store that behaves like a remote one, with a clock that is moved by hand.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used)]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -101,7 +101,15 @@ pub static COMMENT: Entity = Entity::new(|| entity("comment", Strategy::Counter,
 
 fn entity(name: &str, strategy: Strategy, parents: &[&str]) -> EntityInfo {
     let parents = parents.iter().map(|&parent| ParentLink { entity: parent.into(), listed: false });
-    EntityInfo { name: name.into(), model: "test::Model", strategy, collection: false, max_depth: None, parents: parents.collect(), adapter: None }
+    EntityInfo {
+        name: name.into(),
+        model: "test::Model",
+        strategy,
+        collection: false,
+        max_depth: None,
+        parents: parents.collect(),
+        adapter: None,
+    }
 }
 
 pub fn graph() -> Graph {
@@ -193,7 +201,7 @@ impl World {
     /// Lets the quarantine of a new or restarted store pass.
     pub fn settle(&self, sweeper: &Sweeper) {
         for _ in 0..3 {
-            render(sweeper, &RecordKey::new("warmup", 1), "x");
+            render(sweeper, RecordKey::new("warmup", 1), "x");
             self.clock.advance(Duration::from_secs(12));
         }
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use memcache::exp::{MetaClient, MetaConnection, parse_meta_result};
 
 use super::{
-    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error, in_order, item_size,
+    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error,
+    in_order, item_size,
 };
 use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
 
@@ -132,9 +133,8 @@ impl Node {
     }
 
     fn check(&self) -> Result<usize, StoreError> {
-        let down = |error: std::io::Error| {
-            StoreError::down(&self.name, format_args!("it does not answer `version` like a memcached: {error}"))
-        };
+        let down =
+            |error: std::io::Error| StoreError::down(&self.name, format_args!("it does not answer `version` like a memcached: {error}"));
         let mut stream = self.dial()?;
         stream.write_all(GREETING).map_err(down)?;
         let mut lines = BufReader::new(std::io::Read::take(stream, GREETING_ANSWER));

@@ -154,10 +154,18 @@ fn from_error(node: &str, error: &Error) -> Reply {
 
 /// One step of what a node is asked: an exchange, or a replace on a connection of its own.
 enum Piece {
-    Exchange { wire: Vec<WireOp>, answers: Vec<(usize, usize)> },
-    Replace { position: usize, replace: Replace },
+    Exchange {
+        wire: Vec<WireOp>,
+        answers: Vec<(usize, usize)>,
+    },
+    Replace {
+        position: usize,
+        replace: Replace,
+    },
     /// Answered without asking.
-    TooLarge { position: usize },
+    TooLarge {
+        position: usize,
+    },
 }
 
 /// Cuts a node's share of a batch into pieces that are run one after the other.

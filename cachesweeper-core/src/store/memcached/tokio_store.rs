@@ -9,7 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::{
-    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error, in_order, item_size,
+    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error,
+    in_order, item_size,
 };
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
@@ -83,7 +84,9 @@ impl Node {
         let mut replies = Vec::with_capacity(ops.len());
         for piece in cut(ops, limit) {
             match piece {
-                Piece::Exchange { wire, answers: positions } => replies.extend(answers(&self.name, positions, client.run_batch(wire).await)),
+                Piece::Exchange { wire, answers: positions } => {
+                    replies.extend(answers(&self.name, positions, client.run_batch(wire).await))
+                }
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace).await)),
             }
