@@ -1,9 +1,13 @@
-//! The derive macros of Cachesweeper: attribute parsing (`parse`), checks (`check`), and one expansion per ORM (`seaorm`).
+//! The derive macros of Cachesweeper: attribute parsing (`attribute`, `relation`, `parse`), checks (`check`), and one expansion
+//! per ORM (`seaorm`). Mistakes are collected on the way (`errors`) and reported all at once.
 //!
 //! Applications use them through `cachesweeper-seaorm` or `cachesweeper-diesel`, where they are called `CacheSweep`.
 
+mod attribute;
 mod check;
+mod errors;
 mod parse;
+mod relation;
 mod seaorm;
 
 use proc_macro::TokenStream;

@@ -39,7 +39,7 @@ fn traits(model: &Model) -> TokenStream {
     let digested = model.fields.iter().filter(|field| field.skip.is_none());
     let digests = digested.map(|field| {
         let (name, ty) = (&field.ident, &field.ty);
-        quote_spanned!(ty.span()=> (&&sweep::Column(&self.#name)).digest_into(&mut row);)
+        quote_spanned!(at(ty)=> (&&sweep::Column(&self.#name)).digest_into(&mut row);)
     });
     let record_key = if model.is_ex {
         // The dense format marks the key's fields, in the key's order. SeaORM's `get` works on the model itself only.
@@ -120,21 +120,29 @@ fn stub(model: &Model) -> TokenStream {
     }
 }
 
+/// Where messages about a column's type point to. Names are resolved as everywhere else in the expansion: the type's own span
+/// would not see `self` and our locals if it comes out of a `macro_rules!`.
+fn at(ty: &syn::Type) -> proc_macro2::Span {
+    proc_macro2::Span::call_site().located_at(ty.span())
+}
+
 /// The entity's entry in the registry, and what the hooks need to know of it.
 fn entity(model: &Model) -> TokenStream {
     let columns = model.fields.iter().map(|field| {
         let Field { column, ty, .. } = field;
         let skip = field.skip.is_some();
-        quote_spanned!(ty.span()=> sweep::SweepColumn::new::<_, #ty>(<EntityColumn>::#column, #skip))
+        quote_spanned!(at(ty)=> sweep::SweepColumn::new::<_, #ty>(<EntityColumn>::#column, #skip))
     });
     let strategy = match model.strategy_field() {
         Some(Field { column, ty, .. }) => {
-            quote_spanned!(ty.span()=> ::core::option::Option::Some(sweep::StrategyColumn::of::<Entity>(<EntityColumn>::#column)))
+            quote_spanned!(at(ty)=> ::core::option::Option::Some(sweep::StrategyColumn::of::<Entity>(<EntityColumn>::#column)))
         }
         None => quote!(::core::option::Option::None),
     };
     let parents = match &model.parents {
-        Some(listed) => quote!(::core::option::Option::Some(::std::vec![#(sweep::sea_orm::RelationTrait::def(&<EntityRelation>::#listed)),*])),
+        Some(listed) => {
+            quote!(::core::option::Option::Some(::std::vec![#(sweep::sea_orm::RelationTrait::def(&<EntityRelation>::#listed)),*]))
+        }
         None => quote!(::core::option::Option::None),
     };
     let max_depth = match &model.max_depth {

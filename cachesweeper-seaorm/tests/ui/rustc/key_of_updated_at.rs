@@ -18,5 +18,5 @@ mod note {
 fn main() {
     use cachesweeper_seaorm::KeyLookup;
 
-    note::Model::key(1);
+    <note::Model as KeyLookup>::key(1);
 }

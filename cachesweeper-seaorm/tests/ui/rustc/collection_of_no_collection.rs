@@ -16,5 +16,5 @@ mod note {
 fn main() {
     use cachesweeper_seaorm::Collection;
 
-    note::Model::collection();
+    <note::Model as Collection>::collection();
 }
