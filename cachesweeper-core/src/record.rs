@@ -132,6 +132,23 @@ pub trait CacheSweep: Dependencies {
 
     /// The strategy column's value, in microseconds since the Unix epoch. `None` for counter entities and for NULL.
     fn updated_at(&self) -> Option<Micros>;
+
+    /// The key of the row with this primary key, which need not be loaded (composite keys: [`RecordKey::composite`]). For
+    /// entities of the `counter` strategy.
+    fn key(id: impl fmt::Display) -> RecordKey
+    where
+        Self: Sized + KeyLookup,
+    {
+        RecordKey::new(Self::entity().name(), id)
+    }
+
+    /// Depends on every row of the table, those to come included. For entities that say `#[sweep(collection)]`.
+    fn collection() -> RecordKey
+    where
+        Self: Sized + Collection,
+    {
+        RecordKey::collection(Self::entity().name())
+    }
 }
 
 /// An entity whose rows can be named without loading them: those of the `counter` strategy.
@@ -140,30 +157,14 @@ pub trait CacheSweep: Dependencies {
     label = "its version is a column of the row (`using = …`), so the row must be loaded",
     note = "pass the loaded row to `fragment(…)`, or use the counter strategy"
 )]
-pub trait KeyLookup: CacheSweep {
-    /// The key of the row with this primary key (composite keys: [`RecordKey::composite`]).
-    fn key(id: impl fmt::Display) -> RecordKey
-    where
-        Self: Sized,
-    {
-        RecordKey::new(Self::entity().name(), id)
-    }
-}
+pub trait KeyLookup: CacheSweep {}
 
 /// An entity that says `#[sweep(collection)]`: the version of its whole table is kept too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` keeps no version of its collection",
     label = "add `#[sweep(collection)]` to the model to make fragments depend on the whole table"
 )]
-pub trait Collection: CacheSweep {
-    /// Depends on every row of the table, those to come included.
-    fn collection() -> RecordKey
-    where
-        Self: Sized,
-    {
-        RecordKey::collection(Self::entity().name())
-    }
-}
+pub trait Collection: CacheSweep {}
 
 /// One thing a fragment depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]

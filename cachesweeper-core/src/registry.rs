@@ -32,6 +32,8 @@ pub struct EntityInfo {
     pub max_depth: Option<u32>,
     /// The entities that its foreign keys point to.
     pub parents: Vec<ParentLink>,
+    /// What contradicts itself in the model, as found at run time; any of it makes `build()` fail.
+    pub problems: Vec<String>,
     /// The ORM's own part.
     pub adapter: Option<&'static (dyn Any + Send + Sync)>,
 }
@@ -104,6 +106,14 @@ pub enum GraphError {
         /// The other.
         second: &'static str,
     },
+    /// A model's attributes contradict its relations or its key.
+    #[error("the model `{model}`: {problem}")]
+    Contradiction {
+        /// The model's path.
+        model: &'static str,
+        /// What does not fit, and what to do.
+        problem: String,
+    },
     /// A listed parent that has no version.
     #[error(
         "`{child}` lists the parent `{parent}` in #[sweep(parents(…))], but no model of the table `{parent}` derives CacheSweep. \
@@ -162,7 +172,8 @@ impl Graph {
     ///
     /// # Errors
     ///
-    /// Two models of one table, a listed parent without the derive, a cycle without a bound: each names both entities.
+    /// Two models of one table, a listed parent without the derive, a cycle without a bound: each names both entities. And a
+    /// model that contradicts itself.
     pub fn of_program() -> Result<Self, GraphError> {
         Self::new(entities())
     }
@@ -176,6 +187,9 @@ impl Graph {
         let mut nodes: HashMap<String, Node> = HashMap::new();
         for entity in entities {
             let info = entity.info();
+            if let Some(problem) = info.problems.first() {
+                return Err(GraphError::Contradiction { model: info.model, problem: problem.clone() });
+            }
             let node = Node {
                 entity,
                 strategy: info.strategy,
@@ -324,6 +338,7 @@ mod tests {
                 collection: false,
                 max_depth: $depth,
                 parents: vec![$(ParentLink { entity: $parent.into(), listed: $listed }),*],
+                problems: Vec::new(),
                 adapter: None,
             });
             &ENTITY

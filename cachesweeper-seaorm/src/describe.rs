@@ -224,38 +224,51 @@ fn names(identity: &Identity) -> Vec<String> {
 }
 
 /// What the derive cannot see: in the compact and the expanded format the relations are an enum of their own, in the expanded
-/// one the primary key is too. In the dense format these are compile errors.
-fn check(declared: &Declared, relations: &[RelationDef], primary_key: &[usize], parents: &[Parent]) {
-    let model = declared.model;
-    if let Some(relation) = relations.iter().find(|relation| relation.is_owner) {
-        let table = table_of(&relation.to_tbl).unwrap_or_default();
-        panic!(
-            "`{model}`: #[sweep(parents(…))] lists the relation to `{table}`, which is no belongs_to relation, so `{table}` is no parent"
-        );
+/// one the primary key is too. In the dense format most of these are compile errors.
+fn problems(declared: &Declared, relations: &[RelationDef], primary_key: &[usize], parents: &[Parent]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for relation in relations {
+        let table = table_of(&relation.to_tbl).unwrap_or_else(|| format!("{:?}", relation.to_tbl));
+        if relation.is_owner {
+            problems.push(format!(
+                "#[sweep(parents(…))] lists the relation to `{table}`, which is no belongs_to relation, so `{table}` is no parent"
+            ));
+        } else if parent_of(relation, &declared.columns).is_none() {
+            let columns = names(&relation.from_col).join(", ");
+            problems.push(format!(
+                "the parent `{table}` cannot be swept, because its foreign key ({columns}) is no column of this model, or it is no plain \
+                 table. Add the column, or leave the relation out: #[sweep(parents(…))]"
+            ));
+        }
     }
-    let skips = |position: &usize| declared.columns[*position].skip;
-    if let Some(&position) = primary_key.iter().find(|position| skips(position)) {
+    let skips = |position: &&usize| declared.columns[**position].skip;
+    for &position in primary_key.iter().filter(skips) {
         let column = declared.columns[position].name;
-        panic!("`{model}`: `{column}` is the primary key, which names the record, so it cannot be skipped: take #[sweep(skip)] off it");
+        problems
+            .push(format!("`{column}` is the primary key, which names the record, so it cannot be skipped: take #[sweep(skip)] off it"));
     }
     for parent in parents {
-        let Some(&position) = parent.from.iter().find(|position| skips(position)) else { continue };
-        let (column, table) = (declared.columns[position].name, &parent.entity);
-        panic!(
-            "`{model}`: `{column}` names the parent `{table}`, so it cannot be skipped: take #[sweep(skip)] off it. If `{table}` is not to be \
-             swept, leave it out: #[sweep(parents(…))]"
-        );
+        for &position in parent.from.iter().filter(skips) {
+            let (column, table) = (declared.columns[position].name, &parent.entity);
+            problems.push(format!(
+                "`{column}` names the parent `{table}`, so it cannot be skipped: take #[sweep(skip)] off it. If `{table}` is not to be swept, \
+                 leave it out: #[sweep(parents(…))]"
+            ));
+        }
     }
+    problems
+}
+
+fn parent_of(relation: &RelationDef, columns: &[SweepColumn]) -> Option<Parent> {
+    let column = |name: &String| columns.iter().position(|column| column.name == name);
+    let from: Option<Vec<usize>> = names(&relation.from_col).iter().map(column).collect();
+    Some(Parent { entity: table_of(&relation.to_tbl)?, from: from?, to: names(&relation.to_col) })
 }
 
 /// The registry's entry for an entity.
 ///
 /// The parents are those relations of the entity that hold its own foreign key: `belongs_to`, which SeaORM tells by
 /// `is_owner == false`.
-///
-/// # Panics
-///
-/// If the model's attributes contradict its relations or its primary key: this is found when the first sweeper is built.
 pub fn describe<E: SweepEntity>(declared: Declared) -> EntityInfo {
     let entity = E::default();
     let listed = declared.parents.is_some();
@@ -264,13 +277,9 @@ pub fn describe<E: SweepEntity>(declared: Declared) -> EntityInfo {
         all.filter(|relation| !relation.is_owner).collect()
     });
     let column = |name: &str| declared.columns.iter().position(|column| column.name == name);
-    let parents = relations.iter().filter_map(|relation| {
-        let from: Option<Vec<usize>> = names(&relation.from_col).iter().map(|name| column(name)).collect();
-        Some(Parent { entity: table_of(&relation.to_tbl)?, from: from?, to: names(&relation.to_col) })
-    });
-    let parents: Vec<Parent> = parents.collect();
+    let parents: Vec<Parent> = relations.iter().filter_map(|relation| parent_of(relation, &declared.columns)).collect();
     let primary_key: Vec<usize> = <E::PrimaryKey as Iterable>::iter().filter_map(|key| column(key.into_column().as_str())).collect();
-    check(&declared, &relations, &primary_key, &parents);
+    let problems = problems(&declared, &relations, &primary_key, &parents);
     let links = parents.iter().map(|parent| ParentLink { entity: parent.entity.clone(), listed });
     let info = EntityInfo {
         name: entity_name(entity.schema_name(), entity.table_name()),
@@ -279,6 +288,7 @@ pub fn describe<E: SweepEntity>(declared: Declared) -> EntityInfo {
         collection: declared.collection,
         max_depth: declared.max_depth,
         parents: links.collect(),
+        problems,
         adapter: None,
     };
     let adapter = SeaEntity {

@@ -1,6 +1,6 @@
 //! A write invalidates its row and every parent of it, and nothing else.
 
-use cachesweeper_seaorm::{CacheSweep, Collection, ExecAndSweep, KeyLookup, insert_many_and_sweep};
+use cachesweeper_seaorm::{CacheSweep, ExecAndSweep, insert_many_and_sweep};
 use cachesweeper_tests::entity::{article, comment, label, tag, vote};
 use cachesweeper_tests::site::{new_comment, new_vote};
 use cachesweeper_tests::{Backend, behaviours};

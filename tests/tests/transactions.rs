@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cachesweeper_seaorm::{CacheSweep, Collection, SweepTransaction};
+use cachesweeper_seaorm::{CacheSweep, SweepTransaction};
 use cachesweeper_tests::entity::{article, vote};
 use cachesweeper_tests::site::{new_comment, new_vote};
 use cachesweeper_tests::{Backend, behaviours};

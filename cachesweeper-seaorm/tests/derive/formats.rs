@@ -1,6 +1,6 @@
 //! Saves sweep, in all formats of entities.
 
-use cachesweeper_seaorm::{CacheSweep, KeyLookup};
+use cachesweeper_seaorm::CacheSweep;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, ModelTrait, Set};
 
 use crate::{create, look, start};

@@ -1,6 +1,6 @@
 //! Record keys: composite ones, and of all types.
 
-use cachesweeper_seaorm::{CacheSweep, KeyLookup, RecordKey};
+use cachesweeper_seaorm::{CacheSweep, RecordKey};
 use sea_orm::prelude::Uuid;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel, Set};
 

@@ -19,7 +19,7 @@ mod note {
 }
 
 fn main() {
-    use cachesweeper_seaorm::Collection;
+    use cachesweeper_seaorm::CacheSweep;
 
     note::Model::collection();
 }

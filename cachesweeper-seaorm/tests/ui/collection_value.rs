@@ -17,7 +17,7 @@ mod note {
 }
 
 fn main() {
-    use cachesweeper_seaorm::Collection;
+    use cachesweeper_seaorm::CacheSweep;
 
     note::Model::collection();
 }

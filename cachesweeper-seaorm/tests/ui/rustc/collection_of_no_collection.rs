@@ -14,7 +14,7 @@ mod note {
 }
 
 fn main() {
-    use cachesweeper_seaorm::Collection;
+    use cachesweeper_seaorm::CacheSweep;
 
-    <note::Model as Collection>::collection();
+    note::Model::collection();
 }

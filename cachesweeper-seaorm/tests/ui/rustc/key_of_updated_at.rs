@@ -16,7 +16,7 @@ mod note {
 }
 
 fn main() {
-    use cachesweeper_seaorm::KeyLookup;
+    use cachesweeper_seaorm::CacheSweep;
 
-    <note::Model as KeyLookup>::key(1);
+    note::Model::key(1);
 }
