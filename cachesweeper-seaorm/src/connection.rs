@@ -97,8 +97,7 @@ impl SweepConnection {
 
     /// A statement that definitely failed has written nothing: its hold ends now. If that is not certain, it may still land.
     async fn failed(&self, key: &SaveKey, error: &DbErr) {
-        let saves = self.adapter.in_flight.end(std::slice::from_ref(key));
-        for save in saves {
+        for save in self.adapter.in_flight.end(std::slice::from_ref(key)).last {
             if is_definite(error) {
                 self.sweeper.release(&save.mark).await;
             } else {

@@ -22,7 +22,7 @@
 //! }
 //! ```
 
-use cachesweeper_core::{Mark, RecordKey, Sweeper};
+use cachesweeper_core::{Mark, Micros, RecordKey, Sweeper, WeakSweeper};
 use sea_orm::{
     ActiveModelTrait, ActiveValue, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IdenStatic, Iterable, ModelTrait, Value,
 };
@@ -209,6 +209,11 @@ async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, 
     match place {
         Place::Transaction(txn) => txn.collect(seeds),
         Place::Connection(_) | Place::Database(_) => {
+            let connection = match place {
+                Place::Connection(connection) => connection.inner(),
+                Place::Database(connection) => connection,
+                _ => return Ok(()),
+            };
             if matches!(place, Place::Database(_)) && expected.moving.is_some() && sweeper.first_time("move outside a transaction") {
                 tracing::warn!(
                     table = expected.table,
@@ -220,12 +225,31 @@ async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, 
             let mark = sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
             sweeper.owe_failed(&mark);
             let key = SaveKey::of_row(&first).unwrap_or_else(|| SaveKey::of_parents(&first));
+            if !climbed.touches.is_empty() {
+                tokio::spawn(watch(sweeper.downgrade(), connection.clone(), key.clone(), mark.deadline()));
+            }
             let save = Save { mark, climbed, touched: Vec::new(), expected, entity: first.entity };
             Adapter::of(sweeper).in_flight.begin(key, save, sweeper.now());
         }
         Place::PlainTransaction | Place::Unknown => mark_plain(sweeper, db, &seeds).await?,
     }
     Ok(())
+}
+
+/// Touches the parents of a save whose caller went away between its hooks. Its counters need no help: their mark alone has
+/// made a new version.
+async fn watch(sweeper: WeakSweeper, db: DatabaseConnection, key: SaveKey, deadline: Micros) {
+    let now = match sweeper.upgrade() {
+        Some(sweeper) => sweeper.now(),
+        None => return,
+    };
+    tokio::time::sleep(deadline.minus(now).into()).await;
+    let Some(sweeper) = sweeper.upgrade() else { return };
+    let adapter = Adapter::of(&sweeper);
+    let Some(save) = adapter.in_flight.overdue(&key, deadline) else { return };
+    let mut left = Climbed { records: save.climbed.records, touches: save.climbed.touches, queried: false };
+    left.touched(&save.touched);
+    settle_with(&sweeper, &adapter, &db, left, save.mark).await;
 }
 
 /// In a transaction whose end cannot be seen: everything at once, with the long hold, and never released.
@@ -271,10 +295,10 @@ where
 
 /// Collects, or releases: what all "after" hooks end with.
 async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, seed: Seed) {
-    let connection: &DatabaseConnection = match place {
+    let connection = match place {
         Place::Transaction(txn) => return txn.collect([seed]),
-        Place::Connection(connection) => connection.inner(),
-        Place::Database(connection) => connection,
+        Place::Connection(connection) => connection.inner().clone(),
+        Place::Database(connection) => connection.clone(),
         Place::PlainTransaction | Place::Unknown => {
             if let Err(error) = mark_plain(sweeper, db, std::slice::from_ref(&seed)).await {
                 report(sweeper, &[seed], &error);
@@ -282,32 +306,41 @@ async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, se
             return;
         }
     };
-    let adapter = Adapter::of(sweeper);
+    // In a task of its own: the row is written, so a caller that goes away now must not leave things half-done.
+    let ending = tokio::spawn(end_save(sweeper.clone(), connection, seed)).await;
+    if let Err(error) = ending
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// The end of a save outside a transaction.
+async fn end_save(sweeper: Sweeper, connection: DatabaseConnection, seed: Seed) {
+    let adapter = Adapter::of(&sweeper);
     let keys: Vec<SaveKey> = SaveKey::of_row(&seed).into_iter().chain([SaveKey::of_parents(&seed)]).collect();
-    let saves = adapter.in_flight.end(&keys);
-    let (mut mark, mut known, mut touched) = (Mark::default(), Climbed::default(), Vec::new());
-    for save in saves {
+    let ended = adapter.in_flight.end(&keys);
+    let (mut mark, mut known) = (Mark::default(), Climbed::default());
+    for save in ended.last {
         mark.merge(save.mark);
         known.records.extend(save.climbed.records);
-        known.touch_also(save.climbed.touches);
-        touched.extend(save.touched);
     }
     let seeds = [seed];
-    let mut climbed = match climb(sweeper, connection, &seeds).await {
+    let mut climbed = match climb(&sweeper, &connection, &seeds).await {
         Ok(climbed) => climbed,
         Err(error) => {
-            report(sweeper, &seeds, &error);
+            report(&sweeper, &seeds, &error);
             Climbed::default()
         }
     };
     // Parents with timestamps are touched now, old and new: outside a transaction there was no earlier moment.
-    climbed.touch_also(std::mem::take(&mut known.touches));
-    climbed.touched(&touched);
+    climbed.touch_also(ended.touches.touches);
+    climbed.touched(&ended.touched);
     let touches = std::mem::take(&mut climbed.touches);
     let mut beyond = climbed.beyond(&known);
     beyond.touches = touches;
     sweeper.count_sweep();
-    settle_with(sweeper, &adapter, connection, beyond, mark).await;
+    settle_with(&sweeper, &adapter, &connection, beyond, mark).await;
 }
 
 /// Before a delete: reads the row's parents, since often only its key is in hand.

@@ -88,6 +88,17 @@ fn anchor() -> std::thread::ThreadId {
     *ANCHOR.get_or_init(|| std::thread::current().id())
 }
 
+/// What the end of a save leaves to do.
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// All saves of the row, if this was the last in flight: to be released.
+    pub(crate) last: Vec<Save>,
+    /// Parents to touch: this save's, and those of others of the row, which cannot be told apart.
+    pub(crate) touches: Climbed,
+    /// Of these, those that were touched already.
+    pub(crate) touched: Vec<RecordKey>,
+}
+
 /// All saves in flight of one sweeper.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Mutex<State>);
@@ -107,12 +118,13 @@ impl InFlight {
         self.state().idle.remove(&(place(), key.clone()))
     }
 
-    /// A save begins. Entries past their deadline are dropped: their holds are over.
+    /// A save begins. Entries past their deadline are dropped: their holds are over. Those with parents to touch are left to
+    /// [`overdue`](Self::overdue).
     pub(crate) fn begin(&self, key: SaveKey, save: Save, now: Micros) {
         let mut state = self.state();
         state.slots.retain(|_, slot| {
             let before = slot.saves.len();
-            slot.saves.retain(|save| save.mark.deadline() > now);
+            slot.saves.retain(|save| save.mark.deadline() > now || !save.climbed.touches.is_empty());
             slot.ended = slot.ended.saturating_sub(before - slot.saves.len());
             !slot.saves.is_empty()
         });
@@ -122,17 +134,33 @@ impl InFlight {
     }
 
     /// A save has ended. If it was the row's last in flight, their holds are the caller's to release.
-    pub(crate) fn end(&self, keys: &[SaveKey]) -> Vec<Save> {
+    pub(crate) fn end(&self, keys: &[SaveKey]) -> Ended {
         let mut state = self.state();
-        for key in keys {
-            let Some(slot) = state.slots.get_mut(key) else { continue };
-            slot.ended += 1;
-            if slot.ended >= slot.saves.len() {
-                return state.slots.remove(key).map(|slot| slot.saves).unwrap_or_default();
-            }
-            return Vec::new();
+        let Some(key) = keys.iter().find(|key| state.slots.contains_key(key)) else { return Ended::default() };
+        let Some(slot) = state.slots.get_mut(key) else { return Ended::default() };
+        slot.ended += 1;
+        let mut ended = Ended::default();
+        for save in &slot.saves {
+            ended.touches.touch_also(save.climbed.touches.clone());
+            ended.touched.extend(save.touched.iter().cloned());
         }
-        Vec::new()
+        if slot.ended >= slot.saves.len() {
+            ended.last = state.slots.remove(key).map(|slot| slot.saves).unwrap_or_default();
+        }
+        ended
+    }
+
+    /// Takes out a save whose time is over and whose "after" hook never came: its caller has gone away, but its statement may
+    /// have been written.
+    pub(crate) fn overdue(&self, key: &SaveKey, deadline: Micros) -> Option<Save> {
+        let mut state = self.state();
+        let slot = state.slots.get_mut(key)?;
+        let position = slot.saves.iter().position(|save| save.mark.deadline() == deadline)?;
+        let save = slot.saves.remove(position);
+        if slot.saves.is_empty() {
+            state.slots.remove(key);
+        }
+        Some(save)
     }
 
     /// Whether any save is between its hooks: without one, statements need not be looked at.

@@ -171,6 +171,26 @@ behaviours! {
         missing.update(&site.db).await.expect_err("no such row");
     }
 
+    async fn a_caller_that_goes_away_during_a_save_loses_no_sweep(site: Site) {
+        let article = site.article("gone").await;
+        let comment = site.comment(&article, None).await;
+        for round in 0..10_u64 {
+            let before = site.reload_article(article.id).await;
+            let save = new_vote(&comment, &format!("voter {round}")).insert(&site.db);
+            let _ = tokio::time::timeout(std::time::Duration::from_micros(150 * round), save).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            let written = vote::Entity::find().filter(vote::Column::Voter.eq(format!("voter {round}"))).one(&site.db).await;
+            if written.expect("a query").is_none() {
+                continue;
+            }
+            let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while site.reload_article(article.id).await.updated_at == before.updated_at {
+                assert!(std::time::Instant::now() < until, "the article of a written vote was never touched");
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+    }
+
     async fn text_keys_and_composite_keys_are_followed(site: Site) {
         let article = site.article("labels").await;
         let tag = tag::ActiveModel { name: Set("Rust, safe".into()), note: Set(String::new()) }.insert(&site.db).await.expect("a tag");
