@@ -74,12 +74,13 @@ impl Sweeper {
     ///
     /// # Errors
     ///
-    /// [`Error::NoDatabase`] if a record has declared parents, since this sweeper cannot find them; the records themselves
+    /// [`Error::NoDatabase`] if a record has declared parents, or its version is a column of its row, which this sweeper
+    /// can neither find nor touch; the records themselves
     /// are invalidated all the same. A store that does not answer is no error: the invalidation is retried until delivered.
     pub fn invalidate<D: Dependencies>(&self, on: D) -> Result<(), Error> {
         let records = records(on);
         self.invalidate_records(&records);
-        match records.iter().find(|record| self.shared.graph.node(record).is_some_and(|node| !node.parents.is_empty())) {
+        match records.iter().find(|record| self.shared.needs_database(record)) {
             Some(record) => Err(Error::NoDatabase { record: record.to_string() }),
             None => Ok(()),
         }

@@ -283,6 +283,12 @@ impl Shared {
         }
     }
 
+    /// Whether a record can be invalidated only with the database's help: to find its ancestors, or to touch its row.
+    pub(crate) fn needs_database(&self, record: &RecordKey) -> bool {
+        let node = self.graph.node(record).filter(|_| record.is_row());
+        node.is_some_and(|node| !node.parents.is_empty() || node.strategy == Strategy::UpdatedAt)
+    }
+
     // ---- sweeps ---------------------------------------------------------------------------------------------------
 
     /// The logs that must be written when these records change: their own, and their entities' collections.
@@ -340,9 +346,10 @@ impl Shared {
     /// The machine that releases a mark, and whether its delivery must be certain: the hold may be over by now.
     pub(crate) fn begin_release(&self, mark: &Mark) -> (Append, bool) {
         let now = self.clock.now();
-        let append = Append::release(self.rules, mark.logs.clone(), &mark.uids, now);
         // Others' clocks may be ahead of ours.
-        (append, now.plus(self.rules.skew) >= mark.deadline)
+        let must_arrive = now.plus(self.rules.skew) >= mark.deadline;
+        let make = if must_arrive { Append::invalidate } else { Append::release };
+        (make(self.rules, mark.logs.clone(), &mark.uids, now), must_arrive)
     }
 
     /// What still has to reach the store after a commit.
@@ -362,7 +369,7 @@ impl Shared {
     /// The machine that invalidates these logs now.
     pub(crate) fn begin_invalidate(&self, logs: Vec<LogAddress>) -> Append {
         let tick = self.clock.tick();
-        Append::release(self.rules, logs, &[Uid::new(tick)], tick.now)
+        Append::invalidate(self.rules, logs, &[Uid::new(tick)], tick.now)
     }
 
     /// What is owed to the store: one attempt at delivering it. `None` if nothing is.

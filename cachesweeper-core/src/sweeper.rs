@@ -140,10 +140,7 @@ impl Sweeper {
     pub async fn invalidate<D: Dependencies>(&self, on: D) -> Result<(), Error> {
         let records = records(on);
         let resolver = self.inner.resolver.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let has_parents = |record: &&RecordKey| {
-            self.graph().node(record).is_some_and(|node| !node.parents.is_empty() || node.strategy == crate::Strategy::UpdatedAt)
-        };
-        let Some(climbing) = records.iter().find(has_parents).cloned() else {
+        let Some(climbing) = records.iter().find(|record| self.shared().needs_database(record)).cloned() else {
             self.invalidate_records(&records).await;
             return Ok(());
         };
@@ -319,16 +316,10 @@ impl Sweeper {
         if mark.uids.is_empty() {
             mark.uids.push(self.shared().begin_mark(Vec::new(), self.shared().rules.hold).0.uids[0]);
         }
-        let marked = mark.logs.len();
         // A release without its mark invalidates by itself; unlike a hold's, it must arrive.
         mark.logs.extend(more);
-        let (append, must_arrive) = self.shared().begin_release(&mark);
-        let mut appended = self.drive(append).await;
-        if !must_arrive {
-            appended.failed.retain(|(log, _)| *log >= marked);
-        }
-        self.shared().end_release(&mark, &appended, true);
-        self.deliver_later();
+        mark.deadline = self.now();
+        self.release(&mark).await;
     }
 
     // ---- the driver -----------------------------------------------------------------------------------------------

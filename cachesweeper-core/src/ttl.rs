@@ -6,8 +6,8 @@ use crate::Micros;
 
 /// How long a stored item lives: between one second and ten years.
 ///
-/// memcached takes seconds, and reads any number above 30 days as a date. A `Ttl` is always a length of time; the
-/// memcached client turns a long one into the date it means.
+/// memcached takes seconds, and reads any number above 30 days as a date. A `Ttl` is always a length of time;
+/// [`Ttl::for_memcached`] is the one place that knows the rule.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,8 +52,39 @@ impl Ttl {
         self.0
     }
 
+    /// The number that memcached is sent at `now` (seconds since the Unix epoch): up to 30 days a length in seconds, above
+    /// it a date. Dates end in January 2038, where the server's signed 32 bits do; a longer TTL ends there.
+    pub fn for_memcached(self, now: u64) -> u32 {
+        const THIRTY_DAYS: u32 = 30 * 24 * 60 * 60;
+        if self.0 <= THIRTY_DAYS {
+            return self.0;
+        }
+        let date = (now + u64::from(self.0)).min(i32::MAX.unsigned_abs().into());
+        u32::try_from(date).unwrap_or(THIRTY_DAYS)
+    }
+
     /// When an item that is stored at `now` ends.
     pub fn end(self, now: Micros) -> Micros {
         now.plus(Micros(u64::from(self.0) * 1_000_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_ttls_are_dates_and_dates_fit_31_bits() {
+        let now = 1_800_000_000;
+        assert_eq!(Ttl::days(30).for_memcached(now), 2_592_000);
+        assert_eq!(u64::from(Ttl::days(31).for_memcached(now)), now + 31 * 86_400);
+        assert_eq!(Ttl::MAX.for_memcached(now), 2_115_360_000);
+        assert_eq!(Ttl::MAX.for_memcached(2_000_000_000), 2_147_483_647);
+    }
+
+    #[test]
+    fn parts_of_a_second_are_rounded_up() {
+        assert_eq!(Ttl::new(Duration::from_millis(1)), Ok(Ttl(1)));
+        assert_eq!(Ttl::new(Duration::from_millis(1_001)), Ok(Ttl(2)));
     }
 }

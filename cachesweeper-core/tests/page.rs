@@ -103,8 +103,9 @@ fn a_timestamp_row_is_stored_by_a_page_when_its_value_has_settled() {
         outcome
     };
     assert_eq!(store(now - 1_000_000), Outcome::Unstorable);
-    assert_eq!(store(now - 3_600_000), Outcome::Miss, "3 s hold, 0.5 s skew");
-    assert_eq!(store(now - 3_600_000), Outcome::Hit);
+    assert_eq!(store(now - 10_400_000), Outcome::Unstorable);
+    assert_eq!(store(now - 10_600_000), Outcome::Miss, "10 s longest hold, 0.5 s skew");
+    assert_eq!(store(now - 10_600_000), Outcome::Hit);
 }
 
 #[test]

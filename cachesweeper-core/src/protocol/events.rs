@@ -28,14 +28,24 @@ pub struct Appended {
 /// A mark needs the log to exist: each `append` is followed, in the same batch, by an `add` of a fresh head with the mark,
 /// which a log that is there refuses. So a mark is one round trip whether the log is there or not. A release needs no log: a
 /// reader that finds none makes a fresh head, which no fragment's stamp knows.
+///
+/// A store refuses to append to a log that is full in the same words as to one that is missing. So whatever was refused is
+/// read, and a log that is there is replaced by its compaction with the events at its end. To keep logs from growing under
+/// writes alone, now and then a mark also reads the logs and compacts the long ones.
 #[derive(Clone, Debug)]
 pub struct Append {
     rules: Rules,
     logs: Vec<LogAddress>,
     events: Vec<Event>,
     needs_log: bool,
+    /// Whether a refused release is looked into: an invalidation must arrive, the release of a hold need not.
+    certain: bool,
     /// The logs still open, and what they were last asked.
     asked: Vec<(usize, Asked)>,
+    /// Logs that were read along with the mark, by position.
+    checked: Vec<usize>,
+    /// Compactions to be sent when all logs have been written.
+    compactions: Vec<Op>,
     tries: u32,
     result: Appended,
 }
@@ -44,56 +54,83 @@ pub struct Append {
 enum Asked {
     /// `append`, and `add` if a log is needed.
     Append,
-    Overwrite,
+    /// What is there?
+    Read,
+    Replace,
 }
 
 impl Append {
-    /// How often a mark may find neither a log to append to nor room to add one, before it counts as failed.
-    const TRIES: u32 = 8;
+    /// How often a log may change under our hands before it counts as failed.
+    const TRIES: u32 = 12;
+
+    /// One mark in this many also reads its logs.
+    const CHECK_EVERY: u64 = 8;
+
+    /// A mark compacts logs that are longer than this, in bytes.
+    const COMPACT_ABOVE: usize = 2 * VersionLog::COMPACT_ABOVE;
 
     /// Opens a hold in these logs until `deadline`.
     pub fn mark(rules: Rules, logs: Vec<LogAddress>, uid: Uid, deadline: Micros) -> Self {
-        Self::new(rules, logs, vec![Event::Mark { uid, deadline }], true)
+        Self::new(rules, logs, vec![Event::Mark { uid, deadline }], true, true)
     }
 
-    /// Releases the holds `uids`; with a uid that was never a mark's it just invalidates.
+    /// Releases the holds `uids`. It may be lost: the hold ends by itself.
     pub fn release(rules: Rules, logs: Vec<LogAddress>, uids: &[Uid], birth: Micros) -> Self {
-        Self::new(rules, logs, uids.iter().map(|&uid| Event::Release { uid, birth }).collect(), false)
+        let events = uids.iter().map(|&uid| Event::Release { uid, birth }).collect();
+        Self::new(rules, logs, events, false, false)
     }
 
-    fn new(rules: Rules, logs: Vec<LogAddress>, events: Vec<Event>, needs_log: bool) -> Self {
-        Self { rules, logs, events, needs_log, asked: Vec::new(), tries: 0, result: Appended::default() }
+    /// Invalidates by a release without a mark; also a release that comes too late to be lost.
+    pub fn invalidate(rules: Rules, logs: Vec<LogAddress>, uids: &[Uid], birth: Micros) -> Self {
+        Self { certain: true, ..Self::release(rules, logs, uids, birth) }
     }
 
-    fn ask(&self, tick: Tick) -> Vec<Op> {
-        // A new head for every try: a uid is never sent twice for a head.
-        let log = self.events.iter().fold(VersionLog::fresh(Uid::new(tick)), |log, &event| log.with(event));
-        let fresh = Bytes::from(log.to_bytes());
-        let events = Bytes::from(self.events.iter().flat_map(|event| event.to_bytes()).collect::<Vec<u8>>());
+    fn new(rules: Rules, logs: Vec<LogAddress>, events: Vec<Event>, needs_log: bool, certain: bool) -> Self {
+        let (asked, checked, compactions) = (Vec::new(), Vec::new(), Vec::new());
+        Self { rules, logs, events, needs_log, certain, asked, checked, compactions, tries: 0, result: Appended::default() }
+    }
+
+    fn ask(&mut self, replaces: &[(usize, Bytes)], tick: Tick) -> Vec<Op> {
         let ttl = self.rules.log_ttl;
-        let mut ops = Vec::with_capacity(self.asked.len() * self.replies_of(Asked::Append));
+        let fresh = Bytes::from(self.with_events(VersionLog::fresh(Uid::new(tick))).to_bytes());
+        let events = Bytes::from(self.events.iter().flat_map(|event| event.to_bytes()).collect::<Vec<u8>>());
+        let mut ops = Vec::with_capacity(self.asked.len() * 2);
         for &(log, asked) in &self.asked {
             let LogAddress { node, key } = &self.logs[log];
             let mut push = |action| ops.push(Op { node: *node, key: key.clone(), action });
             match asked {
-                Asked::Overwrite => push(Action::Set(fresh.clone(), ttl)),
                 Asked::Append => {
                     push(Action::Append(events.clone(), ttl));
                     if self.needs_log {
                         push(Action::Add(fresh.clone(), ttl));
                     }
                 }
+                Asked::Read => push(Action::Get),
+                Asked::Replace => {
+                    let old = replaces.iter().find(|(other, _)| *other == log).map(|(_, old)| old.clone()).unwrap_or_default();
+                    let compacted = VersionLog::parse(&old).ok().map(|old| old.compacted(Uid::new(tick), tick.now, self.rules.skew));
+                    let new = compacted.map_or_else(|| fresh.clone(), |log| self.with_events(log).to_bytes().into());
+                    push(Action::Replace(old, new, ttl));
+                }
             }
         }
+        if self.needs_log && self.tries == 0 && tick.random.is_multiple_of(Self::CHECK_EVERY) {
+            self.checked = (0..self.logs.len()).collect();
+            ops.extend(self.logs.iter().map(|log| Op::get(log.node, log.key.clone())));
+        }
         ops
+    }
+
+    fn with_events(&self, log: VersionLog) -> VersionLog {
+        self.events.iter().fold(log, |log, &event| log.with(event))
     }
 
     fn replies_of(&self, asked: Asked) -> usize {
         if asked == Asked::Append && self.needs_log { 2 } else { 1 }
     }
 
-    /// What comes next for a log that was asked `asked`.
-    fn next(&mut self, log: usize, asked: Asked, replies: &[Reply]) -> Option<(usize, Asked)> {
+    /// What comes next for a log that was asked `asked`; `replaces` gets what was read.
+    fn next(&mut self, log: usize, asked: Asked, replies: &[Reply], replaces: &mut Vec<(usize, Bytes)>) -> Option<Asked> {
         if replies.iter().any(|reply| matches!(reply, Reply::Done)) {
             return None;
         }
@@ -104,23 +141,27 @@ impl Append {
             self.result.failed.push((log, error));
             return None;
         }
-        let too_large = replies.iter().any(|reply| matches!(reply, Reply::TooLarge));
-        match asked {
-            // Too long to append to: as if it had been evicted.
-            Asked::Append if too_large => Some((log, Asked::Overwrite)),
-            // The log came or went between the two.
-            Asked::Append if self.needs_log => Some((log, Asked::Append)),
-            Asked::Append => None,
-            Asked::Overwrite => {
-                self.fail(log, "the store takes no version log at all");
-                None
+        match (asked, replies.first()) {
+            (Asked::Append, _) => (self.needs_log || self.certain).then_some(Asked::Read),
+            (Asked::Read, Some(Reply::Value(old))) => {
+                replaces.push((log, old.clone()));
+                Some(Asked::Replace)
             }
+            // It is gone: a mark needs a new one, an invalidation has nothing left to invalidate.
+            (Asked::Read, _) => self.needs_log.then_some(Asked::Append),
+            (Asked::Replace, _) => Some(Asked::Read),
         }
     }
 
-    fn fail(&mut self, log: usize, cause: &str) {
-        let node = format!("#{}", self.logs[log].node);
-        self.result.failed.push((log, StoreError::refused(&node, cause)));
+    /// Compactions of the long ones among the logs that were read along with the mark.
+    fn compact(&mut self, replies: &[Reply], tick: Tick) {
+        for (log, reply) in std::mem::take(&mut self.checked).into_iter().zip(replies) {
+            let Some(bytes) = reply.value().filter(|bytes| bytes.len() > Self::COMPACT_ABOVE) else { continue };
+            let Ok(old) = VersionLog::parse(bytes) else { continue };
+            let shorter = old.compacted(Uid::new(tick), tick.now, self.rules.skew).to_bytes();
+            let LogAddress { node, key } = self.logs[log].clone();
+            self.compactions.push(Op { node, key, action: Action::Replace(bytes.clone(), shorter.into(), self.rules.log_ttl) });
+        }
     }
 }
 
@@ -128,27 +169,34 @@ impl Machine for Append {
     type Output = Appended;
 
     fn advance(&mut self, input: Input, tick: Tick) -> Step<Appended> {
+        let mut replaces = Vec::new();
         match input {
             Input::Replies(replies) => {
                 let mut replies = replies.as_slice();
                 for (log, asked) in std::mem::take(&mut self.asked) {
                     let (own, rest) = replies.split_at(self.replies_of(asked).min(replies.len()));
                     replies = rest;
-                    let next = self.next(log, asked, own);
-                    self.asked.extend(next);
+                    let next = self.next(log, asked, own, &mut replaces);
+                    self.asked.extend(next.map(|asked| (log, asked)));
                 }
+                self.compact(replies, tick);
                 self.tries += 1;
             }
             Input::Start | Input::Slept => self.asked = (0..self.logs.len()).map(|log| (log, Asked::Append)).collect(),
         }
-        if self.tries == Self::TRIES {
+        if self.tries >= Self::TRIES {
             for (log, _) in std::mem::take(&mut self.asked) {
-                self.fail(log, "the log came and went between append and add; the store is evicting as fast as it stores");
+                let cause = "the log changed under every try; the store is evicting as fast as it stores";
+                self.result.failed.push((log, StoreError::refused(&format!("#{}", self.logs[log].node), cause)));
             }
         }
-        if self.asked.is_empty() {
-            return Step::Done(std::mem::take(&mut self.result));
+        if !self.asked.is_empty() {
+            return Step::Run(self.ask(&replaces, tick));
         }
-        Step::Run(self.ask(tick))
+        if !self.compactions.is_empty() {
+            // Whether they come in time does not matter: who writes next tries again.
+            return Step::Run(std::mem::take(&mut self.compactions));
+        }
+        Step::Done(std::mem::take(&mut self.result))
     }
 }

@@ -95,7 +95,7 @@ impl Query {
         if let Some(row) = &dependency.row {
             self.parts.push(Part::Row(row.digest));
             if strategy == Strategy::UpdatedAt {
-                let written = row.updated_at.map_or(Micros(u64::MAX), |at| at.plus(context.rules.hold).plus(context.rules.skew));
+                let written = row.updated_at.map_or(Micros(u64::MAX), |at| at.plus(context.rules.longest_hold).plus(context.rules.skew));
                 self.rows_settled = self.rows_settled.max(written);
             }
         }

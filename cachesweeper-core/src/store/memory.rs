@@ -1,7 +1,7 @@
 //! The embedded store: fragments and logs in this process, bounded in bytes.
 //!
 //! It serves one process. It never drops a version log with an open hold, delivers at once and has one clock, so it needs
-//! no marker. Inside is quick_cache (measured beside moka and a locked map: see `docs/performance.md`); expiry lives in our own entry.
+//! no marker. Inside is quick_cache, the fastest of those measured; expiry lives in our own entry.
 
 use std::fmt;
 use std::sync::Arc;

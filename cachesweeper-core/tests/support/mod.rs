@@ -44,6 +44,8 @@ pub struct Remote {
     clock: Arc<Hand>,
     inner: Mutex<MemoryStore>,
     pub down: AtomicBool,
+    /// Refuses to append, in the words that memcached has for it: as if there were no such item.
+    pub full: AtomicBool,
     pub batches: Mutex<Vec<Vec<Op>>>,
     pub reads: AtomicUsize,
 }
@@ -53,7 +55,7 @@ impl Remote {
         let info = StoreInfo { kind: "remote", nodes: vec!["a:1".into()], keeps_holds: false, shared: true, max_item: 1 << 20 };
         let inner = Mutex::new(MemoryStore::new(64 << 20, clock.clone()));
         let (batches, reads) = (Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Self { info, clock, inner, down: AtomicBool::new(false), batches, reads })
+        Arc::new(Self { info, clock, inner, down: AtomicBool::new(false), full: AtomicBool::new(false), batches, reads })
     }
 
     /// Forgets everything, like a restart.
@@ -92,7 +94,13 @@ impl Store for Remote {
         if self.down.load(Ordering::SeqCst) {
             return batch.iter().map(|_| Reply::Failed(StoreError::down("a:1", "connection refused"))).collect();
         }
-        Store::run(&*self.inner.lock().unwrap(), batch)
+        let full = self.full.load(Ordering::SeqCst);
+        let inner = self.inner.lock().unwrap();
+        let one = |op: Op| match op.action {
+            cachesweeper_core::store::Action::Append(..) if full => Reply::No,
+            _ => Store::run(&*inner, vec![op]).remove(0),
+        };
+        batch.into_iter().map(one).collect()
     }
 }
 
@@ -108,6 +116,7 @@ fn entity(name: &str, strategy: Strategy, parents: &[&str]) -> EntityInfo {
         collection: false,
         max_depth: None,
         parents: parents.collect(),
+        problems: Vec::new(),
         adapter: None,
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use memcache::exp::{
     Delete, Error, Get, GetOptions, GetStatus, MetaCommand, MetaCommandResult, MutationStatus, Op as WireOp, OpResult, ReturnCode, Set,
-    SetOptions, Ttl as WireTtl, build_get, build_set,
+    SetOptions, build_get, build_set,
 };
 
 pub use blocking::MemcachedStore;
@@ -104,16 +104,16 @@ fn is_too_large(op: &Op, limit: usize) -> bool {
 
 /// What one [`Op`] becomes on the wire. The last operation's result is the answer.
 fn to_wire(op: &Op, wire: &mut Vec<WireOp>) {
-    let ttl = |ttl: &crate::Ttl| WireTtl::secs(ttl.secs());
+    let ttl = |ttl: &crate::Ttl| ttl.for_memcached(unix_now());
     match &op.action {
         Action::Get => wire.push(Get::new(&op.key).into()),
-        Action::Add(value, until) => wire.push(Set::new(&op.key, value).ttl(ttl(until)).add().into()),
+        Action::Add(value, until) => wire.push(Set::new(&op.key, value).ttl_raw(ttl(until)).add().into()),
         Action::Append(value, until) => {
             // An append keeps the item's TTL, so it is touched first.
-            wire.push(Get::new(&op.key).without_value().touch(ttl(until)).into());
+            wire.push(Get::new(&op.key).without_value().touch_raw(ttl(until)).into());
             wire.push(Set::new(&op.key, value).append().into());
         }
-        Action::Set(value, until) => wire.push(Set::new(&op.key, value).ttl(ttl(until)).into()),
+        Action::Set(value, until) => wire.push(Set::new(&op.key, value).ttl_raw(ttl(until)).into()),
         Action::Delete => wire.push(Delete::new(&op.key).into()),
         // Not a batch operation: see `Replace`.
         Action::Replace(..) => {}
@@ -236,25 +236,17 @@ impl Replace {
     fn swap(&self, found: &MetaCommandResult) -> Option<Result<MetaCommand, Error>> {
         let cas = found.cas.filter(|_| found.value.as_deref() == Some(&self.expected[..]))?;
         let mut options = SetOptions::default();
-        (options.ttl, options.compare_cas) = (Some(self.ttl_wire()), Some(cas));
+        (options.ttl, options.compare_cas) = (Some(self.ttl.for_memcached(unix_now())), Some(cas));
         Some(build_set(&self.key, &self.value[..], &options))
-    }
-
-    /// The raw command takes the protocol's own number: above 30 days it is a date.
-    fn ttl_wire(&self) -> u32 {
-        const THIRTY_DAYS: u32 = 30 * 24 * 60 * 60;
-        match self.ttl.secs() {
-            secs if secs <= THIRTY_DAYS => secs,
-            secs => {
-                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs());
-                u32::try_from(now + u64::from(secs)).unwrap_or(u32::MAX)
-            }
-        }
     }
 
     fn swapped(result: &MetaCommandResult) -> Reply {
         if result.rc == ReturnCode::Hd { Reply::Done } else { Reply::No }
     }
+}
+
+fn unix_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 /// Splits a batch by node, keeping each operation's position.
