@@ -205,7 +205,7 @@ impl Store {
             Reply::Done
         };
         match (&op.action, found) {
-            (Action::Get, found) => found.map_or(Reply::No, Reply::Value),
+            (Action::Get | Action::GetForWrite, found) => found.map_or(Reply::No, Reply::Value),
             (Action::Add(value, _), None) | (Action::Set(value, _), _) => put(value, self),
             (Action::Append(more, _), Some(old)) => put(&[old, more.clone()].concat().into(), self),
             (Action::Replace(expected, value, _), Some(old)) if old == *expected => put(value, self),

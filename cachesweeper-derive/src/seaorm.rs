@@ -213,7 +213,7 @@ fn hooks() -> TokenStream {
     quote! {
         #[sweep::async_trait::async_trait]
         #[automatically_derived]
-        impl sweep::sea_orm::ActiveModelBehavior for <Entity as sweep::sea_orm::EntityTrait>::ActiveModel {
+        impl sweep::sea_orm::ActiveModelBehavior for ActiveModel {
             #before_save
             #after_save
             #before_delete

@@ -5,14 +5,17 @@
 
 use sea_orm::sea_query::{Alias, Expr};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, DeleteMany, DeleteResult, EntityTrait, IntoActiveModel, QueryTrait, Statement,
-    TransactionTrait, UpdateMany, UpdateResult, Value,
+    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, DeleteMany, DeleteResult, EntityTrait, IntoActiveModel, QueryFilter, QueryTrait,
+    Statement, TransactionTrait, UpdateMany, UpdateResult, Value,
 };
 
 use crate::SweepTransaction;
-use crate::climb::{Seed, lock_rows};
+use crate::climb::{Seed, lock_parents, lock_rows};
 use crate::describe::{SeaEntity, SweepEntity};
 use crate::touch::{Adapter, rising, stamp_value};
+
+/// Rows per statement: their keys are bound values, of which databases take some ten thousands.
+const CHUNK: usize = 5_000;
 
 /// Runs a bulk write and sweeps the rows it changed. Works on a [`SweepConnection`](crate::SweepConnection) and inside a
 /// [`SweepTransaction`].
@@ -54,12 +57,15 @@ impl<E: SweepEntity> ExecAndSweep for UpdateMany<E> {
             let stamp = stamp_value(sea, strategy, rising(txn.sweeper().now(), latest, tick))?;
             QueryTrait::query(&mut self).value(Alias::new(strategy.name), Expr::val(stamp));
         }
-        let result = self.exec(&txn).await?;
         txn.collect(rows.iter().map(|row| row.seed.clone()));
-        // Where the rows are now: the update may have moved them.
-        if !sea.parents.is_empty() {
-            let keys: Vec<Vec<Value>> = rows.into_iter().map(|row| row.key).collect();
-            for chunk in keys.chunks(1_000) {
+        let keys: Vec<Vec<Value>> = rows.into_iter().map(|row| row.key).collect();
+        let mut result = UpdateResult::default();
+        for chunk in keys.chunks(CHUNK) {
+            // By their keys too: a row that begins to match meanwhile must not be changed without being swept.
+            let these = self.clone().filter(sea.any_of(&sea.primary_key_names(), chunk));
+            result.rows_affected += these.exec(&txn).await?.rows_affected;
+            // Where the rows are now: the update may have moved them.
+            if !sea.parents.is_empty() {
                 let mut select = sea.select_keys();
                 select.cond_where(sea.any_of(&sea.primary_key_names(), chunk));
                 let moved = txn.query_all(&select).await?;
@@ -83,8 +89,13 @@ impl<E: SweepEntity> ExecAndSweep for DeleteMany<E> {
         let txn = db.begin().await?;
         let statement = self.build(db.get_database_backend());
         let rows = matching::<E>(&txn, sea, &statement).await?;
-        let result = self.exec(&txn).await?;
-        txn.collect(rows.into_iter().map(|row| row.seed));
+        txn.collect(rows.iter().map(|row| row.seed.clone()));
+        let keys: Vec<Vec<Value>> = rows.into_iter().map(|row| row.key).collect();
+        let mut result = DeleteResult::empty();
+        for chunk in keys.chunks(CHUNK) {
+            let these = self.clone().filter(sea.any_of(&sea.primary_key_names(), chunk));
+            result.rows_affected += these.exec(&txn).await?.rows_affected;
+        }
         txn.commit().await?;
         Ok(result)
     }
@@ -116,6 +127,8 @@ where
         return Ok(Vec::new());
     }
     stamp_new(&mut models, sea, &txn).await?;
+    let seeds: Vec<Seed> = models.iter().map(|am| (crate::hooks::Row { am, sea }).seed()).collect();
+    lock_parents(txn.sweeper(), &txn, &seeds).await?;
     let mut inserted = Vec::with_capacity(models.len());
     if txn.support_returning() {
         let columns = sea.columns.len().max(1);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use cachesweeper_core::registry::Entity;
 use cachesweeper_core::{RecordKey, Strategy, Sweeper};
-use sea_orm::sea_query::{Alias, Cond, Condition, Expr, ExprTrait, LockType, Query, SelectStatement};
+use sea_orm::sea_query::{Alias, Cond, Condition, Expr, ExprTrait, LockType, Order, Query, SelectStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Value};
 
 use crate::describe::{Parent, SeaEntity};
@@ -79,8 +79,15 @@ pub(crate) async fn climb<C: ConnectionTrait>(sweeper: &Sweeper, db: &C, seeds: 
     let mut climb = Climb { sweeper, db, seen: HashSet::new(), climbed: Climbed::default() };
     let mut level = Level::new();
     for seed in seeds {
-        if let Some(key) = &seed.key {
-            climb.add(key.clone());
+        match &seed.key {
+            Some(key) => {
+                climb.add(key.clone());
+            }
+            // The row has no name yet, but the collection it joins has.
+            None if seed.entity.info().collection => {
+                climb.add(RecordKey::collection(seed.entity.name()));
+            }
+            None => {}
         }
         if let Some(entity) = SeaEntity::of(seed.entity) {
             climb.up(entity, &seed.parents, &mut level);
@@ -249,6 +256,40 @@ pub(crate) async fn current<C: ConnectionTrait>(db: &C, entity: &'static Entity,
     let Some(row) = db.query_one(&select).await? else { return Ok(None) };
     let (key, _, parents) = sea.read_keys(&row)?;
     Ok(Some(Seed { entity, key: Some(key), parents }))
+}
+
+/// On MySQL, locks the parents that a row's commit will touch, before the row itself is written.
+///
+/// InnoDB checks a foreign key by a shared lock on the parent; the touch needs an exclusive one. Two children of one parent
+/// would both hold the shared lock and wait for the exclusive one. PostgreSQL's foreign key locks do not conflict with the
+/// touch, and SQLite has one writer.
+pub(crate) async fn lock_parents<C: ConnectionTrait>(sweeper: &Sweeper, db: &C, seeds: &[Seed]) -> Result<(), DbErr> {
+    if db.get_database_backend() != DbBackend::MySql {
+        return Ok(());
+    }
+    let mut wanted = Level::new();
+    for seed in seeds {
+        let Some(sea) = SeaEntity::of(seed.entity) else { continue };
+        for (position, values) in &seed.parents {
+            let Some(Parent { entity, to, .. }) = sea.parents.get(*position) else { continue };
+            if sweeper.graph().table(entity).is_some_and(|node| node.strategy == Strategy::UpdatedAt) {
+                wanted.entry((entity.clone(), to.clone())).or_default().insert(record_key(entity, values), values.clone());
+            }
+        }
+    }
+    for ((table, columns), rows) in wanted {
+        let Some(parent) = sweeper.graph().table(&table).and_then(|node| SeaEntity::of(node.entity)) else { continue };
+        let values: Vec<Vec<Value>> = rows.into_values().collect();
+        for chunk in values.chunks(5_000) {
+            let mut select = Query::select();
+            select.from(parent.table.clone()).cond_where(parent.any_of(&columns, chunk)).lock(LockType::Update);
+            for name in parent.primary_key_names() {
+                select.column(Alias::new(&name)).order_by(Alias::new(&name), Order::Asc);
+            }
+            db.query_all(&select).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The lock that an UPDATE takes, and no stronger one. SQLite has one writer, and no row locks.

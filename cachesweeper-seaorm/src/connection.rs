@@ -13,11 +13,12 @@ use sea_orm::{
     TransactionError, TransactionOptions, TransactionTrait, Value,
 };
 
-use crate::climb::{Seed, Touches, climb, current};
+use crate::climb::{Climbed, Seed, Touches, climb, current};
 use crate::describe::SeaEntity;
-use crate::in_flight::{Moving, SaveKey};
+use crate::hooks::end_save;
+use crate::in_flight::{Found, SaveKey};
 use crate::touch::{Adapter, touch};
-use crate::transaction::{SweepTransaction, hold_on, is_definite, run, run_async, touch_alone};
+use crate::transaction::{SweepTransaction, hold_on, is_definite, report, run, run_async, touch_alone};
 
 /// SeaORM's connection, with a sweeper.
 ///
@@ -87,12 +88,32 @@ impl SweepConnection {
     }
 
     /// The save in flight that a statement belongs to, if any.
-    fn save_of(&self, stmt: &Statement) -> Option<(SaveKey, Option<Moving>)> {
+    fn save_of(&self, stmt: &Statement) -> Option<Found> {
         if self.adapter.in_flight.is_empty() {
             return None;
         }
         let values = stmt.values.as_ref().map_or(&[][..], |values| values.0.as_slice());
         self.adapter.in_flight.save_of(&stmt.sql, values)
+    }
+
+    /// `update_without_returning` has no "after" hook, so its end is seen here: an UPDATE that asks for no row. MySQL's
+    /// `update` looks the same; there the hold is left to its hook, or to its deadline, and only the touches are done.
+    async fn updated(&self, save: &Found) {
+        if self.db.support_returning() {
+            let ending = tokio::spawn(end_save(self.sweeper.clone(), self.db.clone(), save.seed.clone()));
+            // It cannot be cancelled, and a panic is reported by the runtime.
+            let _ = ending.await;
+            return;
+        }
+        let touches = self.adapter.in_flight.touches(&save.key);
+        let climbed = Climbed { touches, ..Climbed::default() };
+        if climbed.touches.is_empty() {
+            return;
+        }
+        match touch_alone(&self.sweeper, &self.adapter, &self.db, &climbed).await {
+            Ok(()) => self.adapter.in_flight.was_touched(&save.key, climbed.touches),
+            Err(error) => report(&self.sweeper, std::slice::from_ref(&save.seed), &error),
+        }
     }
 
     /// A statement that definitely failed has written nothing: its hold ends now. If that is not certain, it may still land.
@@ -109,21 +130,22 @@ impl SweepConnection {
 
     /// Runs a statement that may move or delete a row in a transaction that locks the row first, so that its parents are known
     /// for certain.
-    async fn in_transaction<T, F>(&self, key: &SaveKey, moving: &Moving, run: F) -> Result<T, DbErr>
+    async fn in_transaction<T, F>(&self, save: &Found, row: &[Value], run: F) -> Result<T, DbErr>
     where
         F: AsyncFnOnce(&sea_orm::DatabaseTransaction) -> Result<T, DbErr>,
     {
         let mode = Some(sea_orm::SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
         let txn = self.db.begin_with_options(options).await?;
-        let seeds: Vec<Seed> = current(&txn, moving.entity, &moving.row, true).await?.into_iter().collect();
+        let seeds: Vec<Seed> = current(&txn, save.seed.entity, row, true).await?.into_iter().collect();
         let mut climbed = climb(&self.sweeper, &txn, &seeds).await?;
         let result = run(&txn).await?;
-        climbed.touch_also(self.adapter.in_flight.take_touches(key));
+        climbed.touch_also(self.adapter.in_flight.touches(&save.key));
         touch(&self.sweeper, &self.adapter.ticks, &txn, &climbed.touches).await?;
         let mark = self.sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
-        self.adapter.in_flight.extend(key, mark, climbed);
+        self.adapter.in_flight.extend(&save.key, mark, climbed.records);
         txn.commit().await?;
+        self.adapter.in_flight.was_touched(&save.key, climbed.touches);
         Ok(result)
     }
 }
@@ -136,15 +158,15 @@ impl fmt::Debug for SweepConnection {
 
 macro_rules! watched {
     ($self:ident, $stmt:ident, $method:ident) => {{
-        let Some((key, moving)) = $self.save_of(&$stmt) else { return $self.db.$method($stmt).await };
-        let result = match moving {
-            Some(moving) => $self.in_transaction(&key, &moving, async |txn: &sea_orm::DatabaseTransaction| txn.$method($stmt).await).await,
+        let Some(save) = $self.save_of(&$stmt) else { return $self.db.$method($stmt).await };
+        let result = match &save.moving {
+            Some(row) => $self.in_transaction(&save, row, async |txn: &sea_orm::DatabaseTransaction| txn.$method($stmt).await).await,
             None => $self.db.$method($stmt).await,
         };
         if let Err(error) = &result {
-            $self.failed(&key, error).await;
+            $self.failed(&save.key, error).await;
         }
-        result
+        (result, save)
     }};
 }
 
@@ -155,7 +177,11 @@ impl ConnectionTrait for SweepConnection {
     }
 
     async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
-        watched!(self, stmt, execute_raw)
+        let (result, save) = watched!(self, stmt, execute_raw);
+        if result.is_ok() && save.is_update {
+            self.updated(&save).await;
+        }
+        result
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -163,11 +189,11 @@ impl ConnectionTrait for SweepConnection {
     }
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
-        watched!(self, stmt, query_one_raw)
+        watched!(self, stmt, query_one_raw).0
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        watched!(self, stmt, query_all_raw)
+        watched!(self, stmt, query_all_raw).0
     }
 
     fn support_returning(&self) -> bool {

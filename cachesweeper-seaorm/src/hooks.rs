@@ -27,7 +27,7 @@ use sea_orm::{
     ActiveModelTrait, ActiveValue, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, IdenStatic, Iterable, ModelTrait, Value,
 };
 
-use crate::climb::{Climbed, Seed, climb, current};
+use crate::climb::{Climbed, Seed, climb, current, lock_parents};
 use crate::describe::{SeaEntity, SweepEntity};
 use crate::in_flight::{Expected, Save, SaveKey};
 use crate::recognise::{Place, recognise};
@@ -50,9 +50,9 @@ fn sweeper_of(place: Place<'_>, entity: &str) -> Result<Sweeper, DbErr> {
 }
 
 /// A model under save, column by column.
-struct Row<'a, A> {
-    am: &'a A,
-    sea: &'static SeaEntity,
+pub(crate) struct Row<'a, A> {
+    pub(crate) am: &'a A,
+    pub(crate) sea: &'static SeaEntity,
 }
 
 impl<A> Row<'_, A>
@@ -83,7 +83,7 @@ where
     }
 
     /// The row as it is in hand: its key and foreign keys, as far as they are known.
-    fn seed(&self) -> Seed {
+    pub(crate) fn seed(&self) -> Seed {
         let entity = <A::Entity as SweepEntity>::entity();
         let known = |&position: &usize| self.get(position).into_value().filter(|value| !is_null(value));
         let parents = self.sea.parents.iter().enumerate();
@@ -138,11 +138,11 @@ where
     let Some(strategy) = &sea.strategy else { return Ok(()) };
     let Some(column) = Row::<A>::column(strategy.name) else { return Ok(()) };
     let wanted = match am.get(column) {
-        // Rows that are imported keep their own time.
-        ActiveValue::Set(_) if insert => return Ok(()),
         ActiveValue::Set(value) => strategy.micros(value),
         ActiveValue::Unchanged(_) | ActiveValue::NotSet => None,
     };
+    // Never before now, whatever the caller says: a version tells when the row was last written.
+    let least = wanted.map_or(sweeper.now(), |wanted| wanted.max(sweeper.now()));
     let tick = Adapter::of(sweeper).ticks.of(sweeper, db, sea).await?;
     let old = match am.get(column) {
         _ if insert => None,
@@ -153,7 +153,7 @@ where
             None => None,
         },
     };
-    let value = stamp_value(sea, strategy, rising(wanted.unwrap_or_else(|| sweeper.now()), old, tick))?;
+    let value = stamp_value(sea, strategy, rising(least, old, tick))?;
     am.try_set(column, value)
 }
 
@@ -199,6 +199,12 @@ where
         seeds.extend(current(db, entity, key, locked).await?);
     }
     let expected = Expected { verb: if insert { "INSERT" } else { "UPDATE" }, table: sea.table_name.clone(), values: row.values(), moving };
+    if matches!(place, Place::Transaction(_)) && (insert || expected.moving.is_some()) {
+        lock_parents(&sweeper, db, &seeds).await?;
+    }
+    if let (Place::Transaction(txn), false, Some(key)) = (place, insert, row.key()) {
+        txn.expect_row(entity, key);
+    }
     begin(&sweeper, place, db, seeds, expected).await?;
     Ok(am)
 }
@@ -228,7 +234,7 @@ async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, 
             if !climbed.touches.is_empty() {
                 tokio::spawn(watch(sweeper.downgrade(), connection.clone(), key.clone(), mark.deadline()));
             }
-            let save = Save { mark, climbed, touched: Vec::new(), expected, entity: first.entity };
+            let save = Save { mark, climbed, touched: Vec::new(), expected, seed: first };
             Adapter::of(sweeper).in_flight.begin(key, save, sweeper.now());
         }
         Place::PlainTransaction | Place::Unknown => mark_plain(sweeper, db, &seeds).await?,
@@ -296,7 +302,7 @@ where
 /// Collects, or releases: what all "after" hooks end with.
 async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, seed: Seed) {
     let connection = match place {
-        Place::Transaction(txn) => return txn.collect([seed]),
+        Place::Transaction(txn) => return txn.saw_row(seed),
         Place::Connection(connection) => connection.inner().clone(),
         Place::Database(connection) => connection.clone(),
         Place::PlainTransaction | Place::Unknown => {
@@ -316,7 +322,7 @@ async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, se
 }
 
 /// The end of a save outside a transaction.
-async fn end_save(sweeper: Sweeper, connection: DatabaseConnection, seed: Seed) {
+pub(crate) async fn end_save(sweeper: Sweeper, connection: DatabaseConnection, seed: Seed) {
     let adapter = Adapter::of(&sweeper);
     let keys: Vec<SaveKey> = SaveKey::of_row(&seed).into_iter().chain([SaveKey::of_parents(&seed)]).collect();
     let ended = adapter.in_flight.end(&keys);

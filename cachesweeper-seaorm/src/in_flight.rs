@@ -56,7 +56,8 @@ pub(crate) struct Save {
     /// Timestamps that were touched already, in the statement's own transaction.
     pub(crate) touched: Vec<RecordKey>,
     pub(crate) expected: Expected,
-    pub(crate) entity: &'static cachesweeper_core::registry::Entity,
+    /// The row as it was in hand.
+    pub(crate) seed: Seed,
 }
 
 #[derive(Debug, Default)]
@@ -169,44 +170,57 @@ impl InFlight {
     }
 
     /// The save that a statement belongs to, if there is exactly one that it can be.
-    pub(crate) fn save_of(&self, sql: &str, values: &[Value]) -> Option<(SaveKey, Option<Moving>)> {
+    pub(crate) fn save_of(&self, sql: &str, values: &[Value]) -> Option<Found> {
         let state = self.state();
-        let mut found = None;
+        let mut found: Option<Found> = None;
         for (key, slot) in &state.slots {
             for save in &slot.saves {
                 if !save.expected.matches(sql, values) {
                     continue;
                 }
-                if found.as_ref().is_some_and(|(other, _)| other != key) {
+                if found.as_ref().is_some_and(|found| found.key != *key) {
                     return None;
                 }
-                let moving = save.expected.moving.clone().map(|row| Moving { entity: save.entity, row });
-                found = Some((key.clone(), moving));
+                let (key, seed, moving) = (key.clone(), save.seed.clone(), save.expected.moving.clone());
+                found = Some(Found { key, seed, moving, is_update: save.expected.verb == "UPDATE" });
             }
         }
         found
     }
 
-    /// What a save is about to touch: taken, because the statement's own transaction does it.
-    pub(crate) fn take_touches(&self, key: &SaveKey) -> Touches {
-        let mut state = self.state();
-        let save = state.slots.get_mut(key).and_then(|slot| slot.saves.last_mut());
-        save.map(|save| std::mem::take(&mut save.climbed.touches)).unwrap_or_default()
+    /// What the saves of a row are about to touch.
+    pub(crate) fn touches(&self, key: &SaveKey) -> Touches {
+        let mut all = Climbed::default();
+        for save in self.state().slots.get(key).iter().flat_map(|slot| &slot.saves) {
+            all.touch_also(save.climbed.touches.clone());
+            all.touched(&save.touched);
+        }
+        all.touches
     }
 
-    /// Adds to the hold of a save, and tells what was touched already.
-    pub(crate) fn extend(&self, key: &SaveKey, mark: Mark, climbed: Climbed) {
+    /// Adds to the hold of a save.
+    pub(crate) fn extend(&self, key: &SaveKey, mark: Mark, records: Vec<RecordKey>) {
         if let Some(save) = self.state().slots.get_mut(key).and_then(|slot| slot.saves.last_mut()) {
             save.mark.merge(mark);
-            save.climbed.records.extend(climbed.records);
-            save.touched.extend(climbed.touches.into_values().flat_map(|(_, rows)| rows.into_keys()));
+            save.climbed.records.extend(records);
+        }
+    }
+
+    /// Tells what was touched, once that is committed.
+    pub(crate) fn was_touched(&self, key: &SaveKey, touches: Touches) {
+        let touched: Vec<RecordKey> = touches.into_values().flat_map(|(_, rows)| rows.into_keys()).collect();
+        if let Some(save) = self.state().slots.get_mut(key).and_then(|slot| slot.saves.last_mut()) {
+            save.touched.extend(touched);
         }
     }
 }
 
-/// A row whose statement is to be run in a transaction, because it may move or go.
+/// The save that a statement belongs to.
 #[derive(Clone, Debug)]
-pub(crate) struct Moving {
-    pub(crate) entity: &'static cachesweeper_core::registry::Entity,
-    pub(crate) row: Vec<Value>,
+pub(crate) struct Found {
+    pub(crate) key: SaveKey,
+    pub(crate) seed: Seed,
+    /// The row's primary key, if it may move or go: the statement is run in a transaction then.
+    pub(crate) moving: Option<Vec<Value>>,
+    pub(crate) is_update: bool,
 }

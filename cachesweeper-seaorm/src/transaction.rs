@@ -1,19 +1,22 @@
 //! Transactions whose end is seen: one sweep at commit, nothing on rollback, savepoints.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use cachesweeper_core::{ChangesPending, Mark, RecordKey, Sweeper};
+use cachesweeper_core::registry::Entity;
+use cachesweeper_core::{ChangesPending, Mark, Micros, RecordKey, Sweeper};
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult,
-    RuntimeErr, Statement, StreamTrait, TransactionError, TransactionOptions, TransactionSession, TransactionTrait, sqlx,
+    RuntimeErr, Statement, StreamTrait, TransactionError, TransactionOptions, TransactionSession, TransactionTrait, Value, sqlx,
 };
 
-use crate::climb::{Climbed, Seed, climb};
+use crate::climb::{Climbed, Seed, Touches, climb, current};
+use crate::describe::SeaEntity;
 use crate::touch::{Adapter, touch};
+use crate::value::record_key;
 
 /// A transaction of a [`SweepConnection`](crate::SweepConnection).
 ///
@@ -36,6 +39,10 @@ struct Changes {
     seeds: Vec<Seed>,
     /// Rows whose save changes nothing.
     idle: HashSet<RecordKey>,
+    /// Rows that are being updated, until their "after" hook tells where they are. `update_without_returning` has none.
+    expected: Vec<(&'static Entity, Vec<Value>)>,
+    /// When the first row was saved.
+    since: Option<Micros>,
     pending: Vec<ChangesPending>,
 }
 
@@ -60,7 +67,27 @@ impl SweepTransaction {
         changes.seeds.extend(seeds);
         if changes.seeds.len() > before && changes.pending.is_empty() {
             changes.pending.push(self.sweeper.changes_pending());
+            changes.since = Some(self.sweeper.now());
         }
+    }
+
+    /// A row is being updated; its foreign keys in hand may be old.
+    pub(crate) fn expect_row(&self, entity: &'static Entity, key: Vec<Value>) {
+        lock(&self.changes).expected.push((entity, key));
+    }
+
+    /// A row was saved, and this is where it is.
+    pub(crate) fn saw_row(&self, seed: Seed) {
+        let is_it = |(entity, key): &(&'static Entity, Vec<Value>)| {
+            std::ptr::eq(*entity, seed.entity) && seed.key.as_ref() == Some(&record_key(entity.name(), key))
+        };
+        {
+            let mut changes = lock(&self.changes);
+            if let Some(position) = changes.expected.iter().position(is_it) {
+                changes.expected.swap_remove(position);
+            }
+        }
+        self.collect([seed]);
     }
 
     pub(crate) fn expect_nothing(&self, key: RecordKey) {
@@ -91,15 +118,18 @@ impl SweepTransaction {
             let mut outer = lock(&outer);
             outer.seeds.extend(changes.seeds);
             outer.pending.extend(changes.pending);
+            outer.expected.extend(changes.expected);
+            outer.since = [outer.since, changes.since].into_iter().flatten().min();
             return Ok(());
         }
         if changes.seeds.is_empty() {
             return txn.commit().await;
         }
         // In a task of its own: a caller that goes away between COMMIT and release must not leave things half-done.
-        let committing = tokio::spawn(commit(sweeper, db, txn, changes.seeds));
+        let Changes { seeds, expected, since, pending, .. } = changes;
+        let committing = tokio::spawn(commit(sweeper, db, txn, seeds, expected, since));
         let result = committing.await;
-        drop(changes.pending);
+        drop(pending);
         result.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(DbErr::Custom("the runtime was shut down during COMMIT; its outcome is unknown".into())),
@@ -132,10 +162,24 @@ impl SweepTransaction {
 }
 
 /// The whole commit of an outermost transaction that has changed something.
-async fn commit(sweeper: Sweeper, db: DatabaseConnection, txn: DatabaseTransaction, seeds: Vec<Seed>) -> Result<(), DbErr> {
+async fn commit(
+    sweeper: Sweeper,
+    db: DatabaseConnection,
+    txn: DatabaseTransaction,
+    mut seeds: Vec<Seed>,
+    expected: Vec<(&'static Entity, Vec<Value>)>,
+    since: Option<Micros>,
+) -> Result<(), DbErr> {
     let adapter = Adapter::of(&sweeper);
     // If anything fails before COMMIT, the transaction is dropped, and with it rolled back.
-    let climbed = climb(&sweeper, &txn, &seeds).await?;
+    for (entity, key) in expected {
+        seeds.extend(current(&txn, entity, &key, true).await?);
+    }
+    let mut climbed = climb(&sweeper, &txn, &seeds).await?;
+    let quick = since.is_none_or(|since| sweeper.now() < since.plus(Micros::from(sweeper.config().hold / 2)));
+    if !quick {
+        climbed.touch_also(own_touches(&seeds));
+    }
     touch(&sweeper, &adapter.ticks, &txn, &climbed.touches).await?;
     let mut mark = match sweeper.mark(&climbed.records).await {
         Ok(mark) => mark,
@@ -163,6 +207,19 @@ async fn commit(sweeper: Sweeper, db: DatabaseConnection, txn: DatabaseTransacti
     }
 }
 
+/// The saved rows themselves, as rows to be touched: their versions were made when they were saved, which in a long
+/// transaction is long before COMMIT; a page goes by the version being recent.
+fn own_touches(seeds: &[Seed]) -> Touches {
+    let mut touches = Touches::new();
+    for seed in seeds {
+        let Some(sea) = SeaEntity::of(seed.entity).filter(|sea| sea.strategy.is_some()) else { continue };
+        let Some((record, key)) = seed.key.as_ref().and_then(|record| Some((record, sea.parse_key(record)?))) else { continue };
+        let (_, rows) = touches.entry(sea.name()).or_insert_with(|| (sea, BTreeMap::new()));
+        rows.insert(record.clone(), key);
+    }
+    touches
+}
+
 /// Renews the hold at half time while COMMIT runs.
 async fn commit_under(sweeper: &Sweeper, mark: &mut Mark, commit: impl Future<Output = Result<(), DbErr>>) -> Result<(), DbErr> {
     let half = sweeper.config().hold / 2;
@@ -179,8 +236,8 @@ async fn commit_under(sweeper: &Sweeper, mark: &mut Mark, commit: impl Future<Ou
 pub(crate) async fn hold_on(sweeper: Sweeper, mut mark: Mark) {
     let until = tokio::time::Instant::now() + sweeper.config().unknown_commit_limit;
     while tokio::time::Instant::now() < until {
-        tokio::time::sleep(sweeper.config().hold / 2).await;
         sweeper.renew(&mut mark).await;
+        tokio::time::sleep(sweeper.config().hold / 2).await;
     }
 }
 

@@ -5,7 +5,9 @@ use cachesweeper_tests::entity::{article, comment, label, tag, vote};
 use cachesweeper_tests::site::{new_comment, new_vote};
 use cachesweeper_tests::{Backend, behaviours};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, ModelTrait, QueryFilter, Set};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, ModelTrait, QueryFilter, Set, TransactionTrait,
+};
 
 behaviours! {
     async fn a_vote_invalidates_its_comment_and_the_article(site: Site) {
@@ -152,12 +154,31 @@ behaviours! {
     async fn an_update_without_returning_sweeps(site: Site) {
         let article = site.article("no returning").await;
         let comment = site.comment(&article, None).await;
+        let before = site.reload_article(article.id).await;
         site.fill(&comment).await;
         let mut edit = comment.clone().into_active_model();
         edit.body = Set("edited".into());
         edit.update_without_returning(&site.db).await.expect("updated");
-        site.is_not_served("the comment's old copy", &comment.record_key()).await;
-        site.is_not_served("the comment", &site.reload_comment(comment.id).await).await;
+        if site.db.support_returning() {
+            site.is_gone("the comment", &comment).await;
+        } else {
+            site.is_not_served("the comment, while the hold that nobody releases lasts", &comment).await;
+        }
+        site.is_not_served("the comment's new copy", &site.reload_comment(comment.id).await).await;
+        let after = site.reload_article(article.id).await;
+        assert!(after.updated_at > before.updated_at, "its parent was touched when the call returned");
+        // In a transaction, with a copy that says that the comment is still below its old article.
+        let other = site.article("elsewhere").await;
+        let mut moving = comment.clone().into_active_model();
+        moving.article_id = Set(Some(other.id));
+        moving.update(&site.db).await.expect("moved");
+        let before = site.reload_article(other.id).await;
+        let txn = site.db.begin().await.expect("begun");
+        let mut edit = comment.into_active_model();
+        edit.body = Set("edited again".into());
+        edit.update_without_returning(&txn).await.expect("updated");
+        txn.commit().await.expect("committed");
+        assert!(site.reload_article(other.id).await.updated_at > before.updated_at, "the parent it has was touched");
     }
 
     async fn a_statement_that_fails_leaves_no_hold_behind(site: Site) {

@@ -30,7 +30,8 @@ pub struct Appended {
 /// reader that finds none makes a fresh head, which no fragment's stamp knows.
 ///
 /// A store refuses to append to a log that is full in the same words as to one that is missing. So whatever was refused is
-/// read, and a log that is there is replaced by its compaction with the events at its end. To keep logs from growing under
+/// read (by an invalidation in the same batch), and a log that is there is replaced by its compaction with the events at its
+/// end. To keep logs from growing under
 /// writes alone, now and then a mark also reads the logs and compacts the long ones.
 #[derive(Clone, Debug)]
 pub struct Append {
@@ -103,9 +104,11 @@ impl Append {
                     push(Action::Append(events.clone(), ttl));
                     if self.needs_log {
                         push(Action::Add(fresh.clone(), ttl));
+                    } else if self.certain {
+                        push(Action::GetForWrite);
                     }
                 }
-                Asked::Read => push(Action::Get),
+                Asked::Read => push(Action::GetForWrite),
                 Asked::Replace => {
                     let old = replaces.iter().find(|(other, _)| *other == log).map(|(_, old)| old.clone()).unwrap_or_default();
                     let compacted = VersionLog::parse(&old).ok().map(|old| old.compacted(Uid::new(tick), tick.now, self.rules.skew));
@@ -116,7 +119,7 @@ impl Append {
         }
         if self.needs_log && self.tries == 0 && tick.random.is_multiple_of(Self::CHECK_EVERY) {
             self.checked = (0..self.logs.len()).collect();
-            ops.extend(self.logs.iter().map(|log| Op::get(log.node, log.key.clone())));
+            ops.extend(self.logs.iter().map(|log| Op { node: log.node, key: log.key.clone(), action: Action::GetForWrite }));
         }
         ops
     }
@@ -126,7 +129,7 @@ impl Append {
     }
 
     fn replies_of(&self, asked: Asked) -> usize {
-        if asked == Asked::Append && self.needs_log { 2 } else { 1 }
+        if asked == Asked::Append && (self.needs_log || self.certain) { 2 } else { 1 }
     }
 
     /// What comes next for a log that was asked `asked`; `replaces` gets what was read.
@@ -141,14 +144,14 @@ impl Append {
             self.result.failed.push((log, error));
             return None;
         }
-        match (asked, replies.first()) {
-            (Asked::Append, _) => (self.needs_log || self.certain).then_some(Asked::Read),
-            (Asked::Read, Some(Reply::Value(old))) => {
+        match (asked, replies.last()) {
+            (Asked::Append, _) if self.needs_log => Some(Asked::Read),
+            (Asked::Append | Asked::Read, Some(Reply::Value(old))) => {
                 replaces.push((log, old.clone()));
                 Some(Asked::Replace)
             }
             // It is gone: a mark needs a new one, an invalidation has nothing left to invalidate.
-            (Asked::Read, _) => self.needs_log.then_some(Asked::Append),
+            (Asked::Append | Asked::Read, _) => self.needs_log.then_some(Asked::Append),
             (Asked::Replace, _) => Some(Asked::Read),
         }
     }

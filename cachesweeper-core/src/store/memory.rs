@@ -119,7 +119,7 @@ impl MemoryStore {
             return Reply::Failed(StoreError::refused("memory", format_args!("there is no node {node}")));
         }
         match action {
-            Action::Get => self.get(&key).map_or(Reply::No, Reply::Value),
+            Action::Get | Action::GetForWrite => self.get(&key).map_or(Reply::No, Reply::Value),
             Action::Set(value, ttl) => self.locked(&key, || self.put(&key, value, ttl)),
             Action::Add(value, ttl) => self.locked(&key, || match self.get(&key) {
                 Some(_) => Reply::No,

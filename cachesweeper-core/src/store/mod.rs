@@ -39,6 +39,8 @@ impl Op {
 pub enum Action {
     /// Read it: [`Reply::Value`] or [`Reply::No`].
     Get,
+    /// The same, on behalf of a write: also from a node that is not read from yet because it has just come back.
+    GetForWrite,
     /// Store it if the key has no item: [`Reply::Done`] or [`Reply::No`].
     Add(Bytes, Ttl),
     /// Add to its end and give it a new TTL if it is there: [`Reply::Done`] or [`Reply::No`].

@@ -98,7 +98,7 @@ fn is_too_large(op: &Op, limit: usize) -> bool {
     const HEADER: usize = 128;
     match &op.action {
         Action::Add(value, _) | Action::Set(value, _) | Action::Replace(_, value, _) => op.key.len() + value.len() + HEADER > limit,
-        Action::Append(..) | Action::Get | Action::Delete => false,
+        Action::Append(..) | Action::Get | Action::GetForWrite | Action::Delete => false,
     }
 }
 
@@ -106,7 +106,7 @@ fn is_too_large(op: &Op, limit: usize) -> bool {
 fn to_wire(op: &Op, wire: &mut Vec<WireOp>) {
     let ttl = |ttl: &crate::Ttl| ttl.for_memcached(unix_now());
     match &op.action {
-        Action::Get => wire.push(Get::new(&op.key).into()),
+        Action::Get | Action::GetForWrite => wire.push(Get::new(&op.key).into()),
         Action::Add(value, until) => wire.push(Set::new(&op.key, value).ttl_raw(ttl(until)).add().into()),
         Action::Append(value, until) => {
             // An append keeps the item's TTL, so it is touched first.
@@ -125,7 +125,7 @@ fn request_len(op: &Op) -> usize {
     let value = match &op.action {
         Action::Add(value, _) | Action::Set(value, _) => value.len(),
         Action::Append(value, _) => op.key.len() + 20 + value.len(),
-        Action::Get | Action::Delete | Action::Replace(..) => 0,
+        Action::Get | Action::GetForWrite | Action::Delete | Action::Replace(..) => 0,
     };
     op.key.len() + 32 + value
 }

@@ -1,0 +1,96 @@
+//! The classic scheme, for comparison: a version per record, raised by each save, as part of the key.
+//!
+//! It is written as well as it can be: the version is read once, before the data, and a fragment is stored under that version.
+//! Its weakness is its own: versions are raised inside the transaction, when a save's hook runs, and the data change at its
+//! COMMIT. Who reads in between takes the new version, finds the old data, and stores them under it. Nobody raises the
+//! version after that, so they stay.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use blog_site::Served;
+use cachesweeper_seaorm::{CacheSweep, RecordKey};
+
+use crate::cache::Piece;
+
+/// Versions and fragments, in the memory of this process.
+#[derive(Debug, Default)]
+pub(crate) struct Naive {
+    versions: Mutex<HashMap<RecordKey, u64>>,
+    /// By record and name; only the latest version is kept.
+    fragments: Mutex<HashMap<(RecordKey, String), (u64, String)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Naive {
+    /// What a save's hook does: raises the versions of the row and its parents.
+    pub(crate) fn after_save(&self, records: impl IntoIterator<Item = RecordKey>) {
+        let mut versions = lock(&self.versions);
+        for record in records {
+            *versions.entry(record).or_default() += 1;
+        }
+    }
+
+    fn version(&self, record: &RecordKey) -> u64 {
+        lock(&self.versions).get(record).copied().unwrap_or_default()
+    }
+
+    fn get(&self, record: &RecordKey, name: &str, version: u64) -> Option<String> {
+        let fragments = lock(&self.fragments);
+        let (stored, html) = fragments.get(&(record.clone(), name.to_owned()))?;
+        (*stored == version).then(|| html.clone())
+    }
+
+    fn set(&self, record: &RecordKey, name: &str, version: u64, html: String) {
+        let mut fragments = lock(&self.fragments);
+        let slot = fragments.entry((record.clone(), name.to_owned())).or_default();
+        // A late one must not replace a newer one.
+        if slot.0 <= version {
+            *slot = (version, html);
+        }
+    }
+
+    pub(crate) async fn fragment<F, E>(&self, record: &RecordKey, name: &str, render: F) -> Result<Piece, E>
+    where
+        F: AsyncFnOnce() -> Result<String, E>,
+    {
+        let version = self.version(record);
+        if let Some(html) = self.get(record, name, version) {
+            return Ok(Piece { html, served: Served::Hit });
+        }
+        let html = render().await?;
+        self.set(record, name, version, html.clone());
+        Ok(Piece { html, served: Served::Miss })
+    }
+
+    pub(crate) async fn fragments<T, F, E>(&self, rows: &[T], name: &str, render: F) -> Result<Vec<Piece>, E>
+    where
+        T: CacheSweep,
+        F: AsyncFnOnce(&[&T]) -> Result<Vec<String>, E>,
+    {
+        let look_up = |row: &T| {
+            let record = row.record_key();
+            let version = self.version(&record);
+            let found = self.get(&record, name, version);
+            (record, version, found)
+        };
+        let looked_up: Vec<(RecordKey, u64, Option<String>)> = rows.iter().map(look_up).collect();
+        let missing: Vec<&T> = rows.iter().zip(&looked_up).filter(|(_, (.., found))| found.is_none()).map(|(row, _)| row).collect();
+        let mut fresh = if missing.is_empty() { Vec::new() } else { render(&missing).await? }.into_iter();
+        let mut pieces = Vec::with_capacity(rows.len());
+        for (record, version, found) in looked_up {
+            pieces.push(match found {
+                Some(html) => Piece { html, served: Served::Hit },
+                None => {
+                    let html = fresh.next().unwrap_or_default();
+                    self.set(&record, name, version, html.clone());
+                    Piece { html, served: Served::Miss }
+                }
+            });
+        }
+        Ok(pieces)
+    }
+}
