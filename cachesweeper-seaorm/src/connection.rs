@@ -14,11 +14,12 @@ use sea_orm::{
 };
 
 use crate::climb::{Climbed, Seed, Touches, climb, current};
+use crate::commit::{hold_on, is_definite, report, touch_alone};
 use crate::describe::SeaEntity;
 use crate::hooks::end_save;
 use crate::in_flight::{Found, SaveKey};
 use crate::touch::{Adapter, touch};
-use crate::transaction::{SweepTransaction, hold_on, is_definite, report, run, run_async, touch_alone};
+use crate::transaction::{SweepTransaction, run, run_async};
 
 /// SeaORM's connection, with a sweeper.
 ///

@@ -28,11 +28,11 @@ use sea_orm::{
 };
 
 use crate::climb::{Climbed, Seed, climb, current, lock_parents};
+use crate::commit::{report, settle_with};
 use crate::describe::{SeaEntity, SweepEntity};
 use crate::in_flight::{Expected, Save, SaveKey};
 use crate::recognise::{Place, recognise};
 use crate::touch::{Adapter, current_stamp, rising, stamp_value, touch};
-use crate::transaction::{report, settle_with};
 use crate::value::{is_null, record_key};
 
 fn sweeper_of(place: Place<'_>, entity: &str) -> Result<Sweeper, DbErr> {

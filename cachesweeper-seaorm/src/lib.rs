@@ -45,6 +45,7 @@
 
 mod bulk;
 mod climb;
+mod commit;
 mod connection;
 mod describe;
 pub mod hooks;

@@ -6,7 +6,7 @@ use blog_site::made_up::MadeUpArticle;
 use blog_site::{Added, Write};
 use cachesweeper_seaorm::{CacheSweep, RecordKey, SweepTransaction};
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, QuerySelect, RuntimeErr, Set, TransactionTrait, sqlx};
+use sea_orm::{ActiveModelTrait, DbErr, RuntimeErr, Set, TransactionTrait, sqlx};
 
 use crate::blog::{Blog, row};
 use crate::cache::Cache;
@@ -32,11 +32,6 @@ pub(crate) async fn write(blog: &Blog, article: i64, writes: &[Write], now: Date
 
 async fn once(blog: &Blog, article: i64, writes: &[Write], now: DateTime<Utc>) -> Result<Added, DbErr> {
     let txn = blog.db.begin().await?;
-    if txn.get_database_backend() == DbBackend::MySql {
-        // A foreign key's check takes a shared lock on the article, which the touch before COMMIT needs as an exclusive one: two
-        // transactions that both begin with the first deadlock. So each begins with the second.
-        article::Entity::find_by_id(article).lock_exclusive().one(&txn).await?;
-    }
     let mut added = Added::default();
     for write in writes {
         match write {

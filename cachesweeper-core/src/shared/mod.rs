@@ -1,0 +1,126 @@
+//! What the async and the blocking sweeper have in common: everything but waiting.
+
+mod lookups;
+mod sweeps;
+
+use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::ambient::Changes;
+use crate::flight::Flights;
+use crate::health::Health;
+use crate::keys::Namespace;
+use crate::protocol::Rules;
+use crate::registry::Graph;
+use crate::stats::Counters;
+use crate::store::router::Router;
+use crate::store::{Op, Reply, StoreError, StoreInfo};
+use crate::{Clock, Config, Error, Ttl};
+
+pub use sweeps::Mark;
+
+/// The common part of a sweeper.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) namespace: Namespace,
+    pub(crate) graph: Graph,
+    pub(crate) counters: Counters,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) flights: Arc<Flights>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) info: StoreInfo,
+    default_ttl: Ttl,
+    router: Router,
+    health: Mutex<Health>,
+    /// Whether a thread or task is delivering what is owed.
+    delivering: AtomicBool,
+    /// What has been said once already.
+    said: Mutex<HashSet<String>>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, graph: Graph, info: StoreInfo, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let default_ttl = config.check()?;
+        let router = crate::config::check_nodes(&info.nodes)?;
+        let rules = Rules::new(&config, &info);
+        let health = Health::new(info.nodes.len(), config.retry_interval.into(), config.max_clock_skew.into());
+        Ok(Self {
+            namespace: Namespace::new(&config.namespace),
+            rules,
+            graph,
+            counters: Counters::default(),
+            clock,
+            flights: Arc::default(),
+            changes: Arc::default(),
+            default_ttl,
+            router,
+            health: Mutex::new(health),
+            delivering: AtomicBool::new(false),
+            said: Mutex::default(),
+            config,
+            info,
+        })
+    }
+
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether `what` is said for the first time.
+    pub(crate) fn first_time(&self, what: &str) -> bool {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned())
+    }
+
+    /// Counts a batch, and takes out what must not be sent. `None`: send it all.
+    pub(crate) fn admit(&self, ops: &[Op]) -> Option<Vec<Option<Reply>>> {
+        Counters::bump(&self.counters.round_trips);
+        Counters::add(&self.counters.store_operations, ops.len());
+        let mut health = self.health();
+        if health.all_up() { None } else { Some(health.admit(ops, self.clock.now())) }
+    }
+
+    /// Learns from the replies, and takes back those that must not be used.
+    pub(crate) fn observe(&self, ops: &[Op], replies: &mut [Reply]) {
+        let failed = replies.iter().filter(|reply| matches!(reply, Reply::Failed(_))).count();
+        let mut health = self.health();
+        if failed == 0 && health.all_up() {
+            return;
+        }
+        health.observe(ops, replies, self.clock.now());
+        drop(health);
+        Counters::add(&self.counters.store_errors, failed);
+        if let Some(Reply::Failed(error)) = replies.iter().find(|reply| matches!(reply, Reply::Failed(_))) {
+            tracing::debug!(failed, %error, "store operations failed");
+            if self.first_time(&format!("store: {error}")) {
+                tracing::warn!(%error, "the store does not answer; pages are rendered without it until it does");
+            }
+        }
+    }
+}
+
+/// The sweeper that hooks use on connections that know none.
+pub(crate) struct Installed<T>(OnceLock<Mutex<Option<T>>>);
+
+impl<T: Clone> Installed<T> {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    pub(crate) fn set(&self, sweeper: T) {
+        *self.0.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner) = Some(sweeper);
+    }
+
+    pub(crate) fn get(&self) -> Option<T> {
+        self.0.get()?.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Replaces the replies that were not sent for.
+pub(crate) fn merge(admitted: Vec<Option<Reply>>, sent: Vec<Reply>) -> Vec<Reply> {
+    let mut sent = sent.into_iter();
+    let missing = || Reply::Failed(StoreError::refused("store", "it gave fewer replies than operations"));
+    admitted.into_iter().map(|reply| reply.unwrap_or_else(|| sent.next().unwrap_or_else(missing))).collect()
+}

@@ -1,0 +1,178 @@
+//! Sweeps: marks, releases, invalidations, and what is owed to nodes that did not answer.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use super::Shared;
+use crate::health::Pending;
+use crate::protocol::{Append, Appended, LogAddress};
+use crate::stats::Counters;
+use crate::version::Uid;
+use crate::{Error, Micros, Policy, RecordKey, Strategy};
+
+/// An open hold: what [`release`](crate::Sweeper::release) needs to end it.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    pub(crate) logs: Vec<LogAddress>,
+    pub(crate) uids: Vec<Uid>,
+    pub(crate) deadline: Micros,
+    /// Logs that could not be marked; they are invalidated after the commit, until it is delivered.
+    pub(crate) failed: Vec<LogAddress>,
+}
+
+impl Mark {
+    /// Whether there is nothing to release.
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.failed.is_empty()
+    }
+
+    /// When the hold ends by itself.
+    pub fn deadline(&self) -> Micros {
+        self.deadline
+    }
+
+    /// Makes one of two.
+    pub fn merge(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        if other.is_empty() {
+            return;
+        }
+        let new = |log: &LogAddress| !self.logs.contains(log);
+        let more: Vec<_> = other.logs.into_iter().filter(new).collect();
+        self.logs.extend(more);
+        self.uids.extend(other.uids);
+        self.failed.extend(other.failed);
+        self.deadline = self.deadline.min(other.deadline);
+    }
+}
+
+impl Shared {
+    /// The logs that must be written when these records change: their own, and their entities' collections.
+    pub(crate) fn logs(&self, records: &[RecordKey]) -> Vec<LogAddress> {
+        let mut logs = Vec::with_capacity(records.len());
+        let mut seen = HashSet::new();
+        let mut push = |record: &RecordKey| {
+            let log = LogAddress { node: self.router.node(record), key: self.namespace.log(record) };
+            if seen.insert(log.clone()) {
+                logs.push(log);
+            }
+        };
+        for record in records {
+            let node = self.graph.node(record);
+            let has_log = !record.is_row() || node.is_none_or(|node| node.strategy == Strategy::Counter);
+            if has_log {
+                push(record);
+            }
+            if let Some(node) = node.filter(|node| node.entity.info().collection) {
+                push(&RecordKey::collection(node.entity.name()));
+            }
+        }
+        logs
+    }
+
+    /// A mark on these logs, and the machine that makes it.
+    pub(crate) fn begin_mark(&self, logs: Vec<LogAddress>, hold: Micros) -> (Mark, Append) {
+        let tick = self.clock.tick();
+        let (uid, deadline) = (Uid::new(tick), tick.now.plus(hold));
+        let append = Append::mark(self.rules, logs.clone(), uid, deadline);
+        (Mark { logs, uids: vec![uid], deadline, failed: Vec::new() }, append)
+    }
+
+    /// Sorts out what could not be marked, by the policy.
+    pub(crate) fn end_mark(&self, mut mark: Mark, appended: Appended) -> Result<Mark, Error> {
+        let Some((first, cause)) = appended.failed.first().cloned() else { return Ok(mark) };
+        if self.config.policy == Policy::Abort {
+            Counters::bump(&self.counters.writes_refused);
+            return Err(Error::Refused { record: self.readable(&mark.logs[first].key), cause });
+        }
+        Counters::add(&self.counters.marks_failed, appended.failed.len());
+        tracing::warn!(records = appended.failed.len(), %cause, "records could not be marked before their write; they are invalidated as soon as the store answers");
+        let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
+        let (lost, kept) = mark.logs.drain(..).enumerate().partition::<Vec<_>, _>(|(position, _)| failed.contains(position));
+        mark.failed.extend(lost.into_iter().map(|(_, log)| log));
+        mark.logs = kept.into_iter().map(|(_, log)| log).collect();
+        Ok(mark)
+    }
+
+    fn readable(&self, log_key: &str) -> String {
+        let prefix = self.namespace.log(&RecordKey::new("", ""));
+        log_key.strip_prefix(prefix.trim_end_matches([':', '%'])).unwrap_or(log_key).to_owned()
+    }
+
+    /// The machine that releases a mark, and whether its delivery must be certain: the hold may be over by now.
+    pub(crate) fn begin_release(&self, mark: &Mark) -> (Append, bool) {
+        let now = self.clock.now();
+        // Others' clocks may be ahead of ours.
+        let must_arrive = now.plus(self.rules.skew) >= mark.deadline;
+        let make = if must_arrive { Append::invalidate } else { Append::release };
+        (make(self.rules, mark.logs.clone(), &mark.uids, now), must_arrive)
+    }
+
+    /// What still has to reach the store after a commit.
+    pub(crate) fn end_release(&self, mark: &Mark, appended: &Appended, must_arrive: bool) {
+        let late = appended.failed.iter().filter(|_| must_arrive).map(|(log, _)| &mark.logs[*log]);
+        let owed: Vec<LogAddress> = late.chain(&mark.failed).cloned().collect();
+        self.owe(owed);
+    }
+
+    pub(crate) fn owe(&self, logs: Vec<LogAddress>) {
+        let mut health = self.health();
+        for LogAddress { node, key } in logs {
+            health.owe(Pending { node, key });
+        }
+    }
+
+    /// The machine that invalidates these logs now.
+    pub(crate) fn begin_invalidate(&self, logs: Vec<LogAddress>) -> Append {
+        let tick = self.clock.tick();
+        Append::invalidate(self.rules, logs, &[Uid::new(tick)], tick.now)
+    }
+
+    /// What is owed to the store: one attempt at delivering it. `None` if nothing is.
+    pub(crate) fn begin_delivery(&self) -> Option<(Vec<Pending>, Append)> {
+        let owed = self.health().owed();
+        if owed.is_empty() {
+            return None;
+        }
+        let logs = owed.iter().map(|pending| LogAddress { node: pending.node, key: pending.key.clone() }).collect();
+        Some((owed, self.begin_invalidate(logs)))
+    }
+
+    pub(crate) fn end_delivery(&self, owed: &[Pending], appended: &Appended) {
+        let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
+        let now = self.clock.now();
+        let mut delivered = 0;
+        for (position, pending) in owed.iter().enumerate() {
+            if !failed.contains(&position) {
+                self.health().deliver(pending, now);
+                delivered += 1;
+            }
+        }
+        if delivered > 0 {
+            Counters::add(&self.counters.marks_delivered, delivered);
+            tracing::info!(records = delivered, "invalidations that waited for the store were delivered");
+        }
+    }
+
+    /// Whether the caller is to deliver: nobody else does.
+    pub(crate) fn start_delivering(&self) -> bool {
+        !self.delivering.swap(true, Ordering::SeqCst)
+    }
+
+    pub(crate) fn stop_delivering(&self) {
+        self.delivering.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn owes(&self) -> bool {
+        !self.health().owed().is_empty()
+    }
+
+    /// Logs a problem that is absorbed after a commit.
+    pub(crate) fn sweep_incomplete(&self, error: &Error) {
+        Counters::bump(&self.counters.sweeps_incomplete);
+        tracing::error!(%error, "a committed write's sweep is incomplete: fragments of its ancestors may be stale until they change again or expire");
+    }
+}

@@ -1,0 +1,64 @@
+//! The async driver: runs machines against the store, and delivers what is owed to it.
+
+use std::sync::{Arc, Weak};
+
+use super::{Inner, Sweeper};
+use crate::protocol::{Input, Machine, Step};
+use crate::shared::merge;
+use crate::store::{Op, Reply};
+
+impl Sweeper {
+    pub(super) async fn run(&self, ops: Vec<Op>) -> Vec<Reply> {
+        let admitted = self.shared().admit(&ops);
+        let mut replies = match admitted {
+            None => self.inner.store.run(ops.clone()).await,
+            Some(admitted) => {
+                let sent: Vec<Op> = ops.iter().zip(&admitted).filter(|(_, reply)| reply.is_none()).map(|(op, _)| op.clone()).collect();
+                let answered = if sent.is_empty() { Vec::new() } else { self.inner.store.run(sent).await };
+                merge(admitted, answered)
+            }
+        };
+        self.shared().observe(&ops, &mut replies);
+        replies
+    }
+
+    pub(super) async fn drive<M: Machine>(&self, mut machine: M) -> M::Output {
+        let mut input = Input::Start;
+        loop {
+            input = match machine.advance(input, self.shared().clock.tick()) {
+                Step::Run(ops) => Input::Replies(self.run(ops).await),
+                Step::Sleep(length) => {
+                    tokio::time::sleep(length).await;
+                    Input::Slept
+                }
+                Step::Done(output) => return output,
+            };
+        }
+    }
+
+    /// Delivers what is owed to the store, in a task of its own that ends when nothing is owed any more.
+    pub(super) fn deliver_later(&self) {
+        if self.shared().owes() && self.shared().start_delivering() {
+            tokio::spawn(deliver(Arc::downgrade(&self.inner)));
+        }
+    }
+}
+
+async fn deliver(inner: Weak<Inner>) {
+    while let Some(inner) = inner.upgrade() {
+        let sweeper = Sweeper { inner };
+        if let Some((owed, append)) = sweeper.shared().begin_delivery() {
+            let appended = sweeper.drive(append).await;
+            sweeper.shared().end_delivery(&owed, &appended);
+        }
+        if !sweeper.shared().owes() {
+            sweeper.shared().stop_delivering();
+            if !sweeper.shared().owes() || !sweeper.shared().start_delivering() {
+                return;
+            }
+        }
+        let interval = sweeper.config().retry_interval;
+        drop(sweeper);
+        tokio::time::sleep(interval).await;
+    }
+}
