@@ -3,23 +3,40 @@
 //! The derive calls these from the `ActiveModelBehavior` that it writes. If you write your own, say
 //! `#[sweep(hooks = "manual")]` on the model and call all four:
 //!
-//! ```ignore
+//! ```
+//! use cachesweeper_seaorm::{CacheSweep, hooks};
+//! use sea_orm::entity::prelude::*;
+//!
+//! #[sea_orm::model]
+//! #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
+//! #[sea_orm(table_name = "note")]
+//! #[sweep(hooks = "manual")]
+//! pub struct Model {
+//!     #[sea_orm(primary_key)]
+//!     pub id: i32,
+//!     pub text: String,
+//! }
+//!
 //! #[async_trait::async_trait]
 //! impl ActiveModelBehavior for ActiveModel {
 //!     async fn before_save<C: ConnectionTrait>(self, db: &C, insert: bool) -> Result<Self, DbErr> {
 //!         // … your own checks …
-//!         cachesweeper_seaorm::hooks::before_save(self, db, insert).await
+//!         hooks::before_save(self, db, insert).await
 //!     }
+//!
 //!     async fn after_save<C: ConnectionTrait>(model: Model, db: &C, insert: bool) -> Result<Model, DbErr> {
-//!         cachesweeper_seaorm::hooks::after_save(model, db, insert).await
+//!         hooks::after_save(model, db, insert).await
 //!     }
+//!
 //!     async fn before_delete<C: ConnectionTrait>(self, db: &C) -> Result<Self, DbErr> {
-//!         cachesweeper_seaorm::hooks::before_delete(self, db).await
+//!         hooks::before_delete(self, db).await
 //!     }
+//!
 //!     async fn after_delete<C: ConnectionTrait>(self, db: &C) -> Result<Self, DbErr> {
-//!         cachesweeper_seaorm::hooks::after_delete(self, db).await
+//!         hooks::after_delete(self, db).await
 //!     }
 //! }
+//! # fn main() {}
 //! ```
 
 use cachesweeper_core::{Mark, Micros, RecordKey, Sweeper, WeakSweeper};

@@ -21,6 +21,8 @@ pub struct LogAddress {
 pub struct Appended {
     /// The logs that could not be written, by their position, with the cause.
     pub failed: Vec<(usize, StoreError)>,
+    /// Compactions of long logs that a mark has come across, to be sent along with its release.
+    pub compactions: Vec<Op>,
 }
 
 /// Appends the same events to many logs, in one batch, and sees it through.
@@ -45,8 +47,8 @@ pub struct Append {
     asked: Vec<(usize, Asked)>,
     /// Logs that were read along with the mark, by position.
     checked: Vec<usize>,
-    /// Compactions to be sent when all logs have been written.
-    compactions: Vec<Op>,
+    /// Operations to be sent ahead of the first batch, whose replies do not matter.
+    ahead: Vec<Op>,
     tries: u32,
     result: Appended,
 }
@@ -86,16 +88,23 @@ impl Append {
         Self { certain: true, ..Self::release(rules, logs, uids, birth) }
     }
 
+    /// Sends these operations ahead, in the same batch: the compactions that the mark has come across. Whether they come in
+    /// time does not matter, for who writes next looks again.
+    pub fn ahead(mut self, ops: Vec<Op>) -> Self {
+        self.ahead = ops;
+        self
+    }
+
     fn new(rules: Rules, logs: Vec<LogAddress>, events: Vec<Event>, needs_log: bool, certain: bool) -> Self {
-        let (asked, checked, compactions) = (Vec::new(), Vec::new(), Vec::new());
-        Self { rules, logs, events, needs_log, certain, asked, checked, compactions, tries: 0, result: Appended::default() }
+        let (asked, checked, ahead) = (Vec::new(), Vec::new(), Vec::new());
+        Self { rules, logs, events, needs_log, certain, asked, checked, ahead, tries: 0, result: Appended::default() }
     }
 
     fn ask(&mut self, replaces: &[(usize, Bytes)], tick: Tick) -> Vec<Op> {
         let ttl = self.rules.log_ttl;
         let fresh = Bytes::from(self.with_events(VersionLog::fresh(Uid::new(tick))).to_bytes());
         let events = Bytes::from(self.events.iter().flat_map(|event| event.to_bytes()).collect::<Vec<u8>>());
-        let mut ops = Vec::with_capacity(self.asked.len() * 2);
+        let mut ops = if self.tries == 0 { self.ahead.clone() } else { Vec::new() };
         for &(log, asked) in &self.asked {
             let LogAddress { node, key } = &self.logs[log];
             let mut push = |action| ops.push(Op { node: *node, key: key.clone(), action });
@@ -163,7 +172,7 @@ impl Append {
             let Ok(old) = VersionLog::parse(bytes) else { continue };
             let shorter = old.compacted(Uid::new(tick), tick.now, self.rules.skew).to_bytes();
             let LogAddress { node, key } = self.logs[log].clone();
-            self.compactions.push(Op { node, key, action: Action::Replace(bytes.clone(), shorter.into(), self.rules.log_ttl) });
+            self.result.compactions.push(Op { node, key, action: Action::Replace(bytes.clone(), shorter.into(), self.rules.log_ttl) });
         }
     }
 }
@@ -175,7 +184,8 @@ impl Machine for Append {
         let mut replaces = Vec::new();
         match input {
             Input::Replies(replies) => {
-                let mut replies = replies.as_slice();
+                let ahead = if self.tries == 0 { self.ahead.len() } else { 0 };
+                let mut replies = &replies[ahead.min(replies.len())..];
                 for (log, asked) in std::mem::take(&mut self.asked) {
                     let (own, rest) = replies.split_at(self.replies_of(asked).min(replies.len()));
                     replies = rest;
@@ -195,10 +205,6 @@ impl Machine for Append {
         }
         if !self.asked.is_empty() {
             return Step::Run(self.ask(&replaces, tick));
-        }
-        if !self.compactions.is_empty() {
-            // Whether they come in time does not matter: who writes next tries again.
-            return Step::Run(std::mem::take(&mut self.compactions));
         }
         Step::Done(std::mem::take(&mut self.result))
     }

@@ -7,6 +7,7 @@ use super::Shared;
 use crate::health::Pending;
 use crate::protocol::{Append, Appended, LogAddress};
 use crate::stats::Counters;
+use crate::store::Op;
 use crate::version::Uid;
 use crate::{Error, Micros, Policy, RecordKey, Strategy};
 
@@ -16,6 +17,8 @@ pub struct Mark {
     pub(crate) logs: Vec<LogAddress>,
     pub(crate) uids: Vec<Uid>,
     pub(crate) deadline: Micros,
+    /// Compactions of long logs, to be sent with the release.
+    pub(crate) compactions: Vec<Op>,
     /// Logs that could not be marked; they are invalidated after the commit, until it is delivered.
     pub(crate) failed: Vec<LogAddress>,
 }
@@ -45,6 +48,7 @@ impl Mark {
         self.logs.extend(more);
         self.uids.extend(other.uids);
         self.failed.extend(other.failed);
+        self.compactions.extend(other.compactions);
         self.deadline = self.deadline.min(other.deadline);
     }
 }
@@ -78,11 +82,12 @@ impl Shared {
         let tick = self.clock.tick();
         let (uid, deadline) = (Uid::new(tick), tick.now.plus(hold));
         let append = Append::mark(self.rules, logs.clone(), uid, deadline);
-        (Mark { logs, uids: vec![uid], deadline, failed: Vec::new() }, append)
+        (Mark { logs, uids: vec![uid], deadline, ..Mark::default() }, append)
     }
 
     /// Sorts out what could not be marked, by the policy.
     pub(crate) fn end_mark(&self, mut mark: Mark, appended: Appended) -> Result<Mark, Error> {
+        mark.compactions = appended.compactions;
         let Some((first, cause)) = appended.failed.first().cloned() else { return Ok(mark) };
         if self.config.policy == Policy::Abort {
             Counters::bump(&self.counters.writes_refused);
@@ -108,7 +113,7 @@ impl Shared {
         // Others' clocks may be ahead of ours.
         let must_arrive = now.plus(self.rules.skew) >= mark.deadline;
         let make = if must_arrive { Append::invalidate } else { Append::release };
-        (make(self.rules, mark.logs.clone(), &mark.uids, now), must_arrive)
+        (make(self.rules, mark.logs.clone(), &mark.uids, now).ahead(mark.compactions.clone()), must_arrive)
     }
 
     /// What still has to reach the store after a commit.
