@@ -9,7 +9,7 @@
 //!
 //! #[sea_orm::model]
 //! #[derive(Clone, Debug, PartialEq, DeriveEntityModel, CacheSweep)]
-//! #[sea_orm(table_name = "note")]
+//! #[sea_orm(table_name = "memo")]
 //! #[sweep(hooks = "manual")]
 //! pub struct Model {
 //!     #[sea_orm(primary_key)]
