@@ -8,32 +8,11 @@ use bytes::Bytes;
 
 use super::events::LogAddress;
 use super::query::{Cached, Part, Query};
+use super::reason::Reason;
 use super::{Envelope, Input, Machine, Rules, Step};
 use crate::store::{Action, Op, Reply};
 use crate::version::{Marker, Stamp, StampBuilder, Token, Uid, VersionLog};
 use crate::{Micros, Tick};
-
-/// Why a fragment was rendered without the cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// A write on a record it shows is about to commit.
-    Held,
-    /// The store node lost its memory not long ago (a restart, a flush), or was never used before.
-    Quarantine,
-    /// The store node cannot be reached.
-    NodeDown,
-    /// The store drops version logs as fast as they are made: it is far too small.
-    Evicted,
-    /// It depends on nothing, so nothing could ever invalidate it.
-    NoDependency,
-    /// It was asked for by the key of a record whose version is a column of its row: load the row and pass it.
-    KeyOfTimestampRecord,
-    /// The task has a transaction open that has changed something.
-    InTransaction,
-    /// Its TTL cannot be kept.
-    InvalidTtl,
-}
 
 /// What a lookup found of one fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,14 +7,16 @@ mod envelope;
 mod events;
 mod lookup;
 mod query;
+mod reason;
 mod serve;
 
 use std::time::Duration;
 
 pub use envelope::Envelope;
 pub use events::{Append, Appended, LogAddress};
-pub use lookup::{Found, Lookup, Lookups, Reason};
+pub use lookup::{Found, Lookup, Lookups};
 pub use query::{Cached, Mode, Query, QueryContext};
+pub use reason::Reason;
 pub use serve::{Flight, Serve, ServeInput, ServeStep, Served, Unstored};
 
 use crate::store::{Op, Reply, StoreInfo};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Rules;
 use super::events::LogAddress;
-use super::lookup::Reason;
+use super::reason::Reason;
 use crate::keys::{self, Namespace};
 use crate::registry::Graph;
 use crate::store::router::Router;

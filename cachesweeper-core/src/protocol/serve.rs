@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::lookup::{Found, Lookup, Lookups, Reason};
+use super::lookup::{Found, Lookup, Lookups};
 use super::query::{Cached, Mode, Query};
+use super::reason::Reason;
 use super::{Envelope, Input, Machine, Rules, Step};
 use crate::keys::Namespace;
 use crate::store::{Action, Op, Reply, StoreError};
