@@ -147,6 +147,22 @@ fn a_thousand_fragments_are_looked_up_in_one_batch_and_filled_in_one() {
 }
 
 #[test]
+fn a_row_that_is_asked_for_twice_is_rendered_once() {
+    let world = World::new();
+    let sweeper = world.warm();
+    let rows = [Comment(1, "a"), Comment(2, "b"), Comment(1, "a"), Comment(1, "another copy")];
+    let mut asked = Vec::new();
+    let served = sweeper.fragments(&rows, "c").get_or_render(|missing: &[&Comment]| {
+        asked.extend(missing.iter().map(|row| row.1));
+        Ok::<_, Never>(missing.iter().map(|row| row.1.to_owned()).collect())
+    });
+    let served: Vec<String> = served.unwrap().into_iter().map(String::from).collect();
+    assert_eq!(asked, ["a", "b", "another copy"]);
+    assert_eq!(served, ["a", "b", "a", "another copy"]);
+    assert!(!world.store.batches.lock().unwrap().iter().any(|batch| batch.iter().filter(|op| op.key.contains("/l/")).count() > 3));
+}
+
+#[test]
 fn the_batch_reads_logs_then_fragments_then_the_marker() {
     let world = World::new();
     let sweeper = world.warm();

@@ -3,6 +3,7 @@
 //! A [`Serve`] says its next step like every machine, with three steps more that only a driver can take: joining flights
 //! of this process, gathering callers of a render that cannot be stored, and rendering.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -131,7 +132,12 @@ pub struct Serve {
     namespace: Namespace,
     marker: String,
     mode: Mode,
+    /// The queries, each once.
     queries: Vec<Query>,
+    /// For each query, the position at which its caller first asked for it.
+    first: Vec<usize>,
+    /// For each position of the caller, its query.
+    query_of: Vec<usize>,
     states: Vec<State>,
     read_at: Vec<Micros>,
     waited: Micros,
@@ -139,9 +145,20 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Serves these queries.
-    pub fn new(rules: Rules, namespace: Namespace, mode: Mode, queries: Vec<Query>) -> Self {
+    /// Serves these queries. One that is asked for twice is looked up, leased and rendered once.
+    pub fn new(rules: Rules, namespace: Namespace, mode: Mode, asked: Vec<Query>) -> Self {
         let marker = namespace.marker();
+        let (mut queries, mut first, mut query_of) = (Vec::with_capacity(asked.len()), Vec::new(), Vec::new());
+        let mut known: HashMap<(String, Stamp), usize> = HashMap::with_capacity(asked.len());
+        for (position, query) in asked.into_iter().enumerate() {
+            let next = queries.len();
+            let place = *known.entry((query.full_key.clone(), query.in_hand())).or_insert(next);
+            query_of.push(place);
+            if place == next {
+                queries.push(query);
+                first.push(position);
+            }
+        }
         let lookup = Lookup::new(rules, marker.clone(), queries.clone());
         let all = (0..queries.len()).collect();
         Self {
@@ -152,6 +169,8 @@ impl Serve {
             states: vec![State::Unknown; queries.len()],
             read_at: vec![Micros(0); queries.len()],
             queries,
+            first,
+            query_of,
             waited: Micros(0),
             stage: Stage::LookUp(Box::new(lookup), all),
         }
@@ -263,15 +282,16 @@ impl Serve {
 
     fn joined(&mut self, shared: Vec<(usize, Bytes)>) -> ServeStep {
         for (position, body) in shared {
-            self.states[position] = State::Served(Served::Shared(body));
+            self.states[self.query_of[position]] = State::Served(Served::Shared(body));
         }
         self.leases()
     }
 
     /// Serves the older version to a caller whose flight is led by another and who would rather not wait.
     pub fn serve_impatient(&mut self, position: usize) {
-        if let State::Miss { stale: Some(stale), .. } = &self.states[position] {
-            self.states[position] = State::Served(Served::Stale(stale.clone()));
+        let state = &mut self.states[self.query_of[position]];
+        if let State::Miss { stale: Some(stale), .. } = state {
+            *state = State::Served(Served::Stale(stale.clone()));
         }
     }
 
@@ -334,8 +354,9 @@ impl Serve {
         if asked.is_empty() {
             return self.done();
         }
-        self.stage = Stage::Render(asked.clone());
-        ServeStep::Render(asked)
+        let positions = asked.iter().map(|&query| self.first[query]).collect();
+        self.stage = Stage::Render(asked);
+        ServeStep::Render(positions)
     }
 
     fn end_lease(&self, position: usize) -> Option<Op> {
@@ -396,10 +417,10 @@ impl Serve {
     fn done(&mut self) -> ServeStep {
         self.stage = Stage::Ended;
         let states = std::mem::take(&mut self.states);
-        let served = states.into_iter().map(|state| match state {
-            State::Served(served) => served,
+        let served = |&query: &usize| match &states[query] {
+            State::Served(served) => served.clone(),
             _ => Served::Unstored(Bytes::new(), Unstored::Bypass(Reason::NodeDown)),
-        });
-        ServeStep::Done(served.collect())
+        };
+        ServeStep::Done(self.query_of.iter().map(served).collect())
     }
 }
