@@ -125,7 +125,7 @@ enum Stage {
     Ended,
 }
 
-/// Serves fragments. See the [module](self).
+/// Serves fragments: look up, join flights, take leases, render, store. A driver runs it.
 #[derive(Debug)]
 pub struct Serve {
     rules: Rules,

@@ -64,7 +64,7 @@ pub struct Malformed {
     pub len: usize,
 }
 
-/// A parsed version log. See the [module](self) for its wire form.
+/// A parsed version log: a head, and the marks and releases since. Its wire form is in `docs/wire-format.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionLog {
     head: Uid,
