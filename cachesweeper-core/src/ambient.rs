@@ -92,14 +92,14 @@ impl<F: Future> Future for Within<F> {
 
 /// A task, or a thread for blocking code (and for a runtime's main future, which is no task).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Place {
+pub(crate) enum Place {
     #[cfg(feature = "tokio")]
     Task(tokio::task::Id),
     Thread(ThreadId),
 }
 
 impl Place {
-    fn current() -> Self {
+    pub(crate) fn current() -> Self {
         #[cfg(feature = "tokio")]
         if let Some(id) = tokio::task::try_id() {
             return Self::Task(id);
@@ -130,7 +130,19 @@ impl Changes {
 
     /// Whether a transaction with changes is open in this task or thread.
     pub(crate) fn here(&self) -> bool {
-        self.open.load(Ordering::SeqCst) > 0 && self.places().contains_key(&Place::current())
+        self.at(Place::current())
+    }
+
+    /// Whether one is open in that task or thread.
+    pub(crate) fn at(&self, place: Place) -> bool {
+        self.open.load(Ordering::SeqCst) > 0 && self.places().contains_key(&place)
+    }
+}
+
+impl ChangesPending {
+    /// Whether it was made in this task or thread.
+    pub fn is_here(&self) -> bool {
+        self.place == Place::current()
     }
 }
 

@@ -35,6 +35,15 @@ pub enum Error {
         /// The record.
         record: String,
     },
+    /// A record was invalidated by hand while this task has a transaction with changes open.
+    #[error(
+        "`{record}` cannot be invalidated here: this task has a transaction with changes open, and finding the record's ancestors takes \
+         another connection. Invalidate after its COMMIT"
+    )]
+    InTransaction {
+        /// The record.
+        record: String,
+    },
     /// The database did not say which ancestors a record has.
     #[error("the ancestors of `{record}` could not be read from the database: {cause}")]
     Database {

@@ -186,6 +186,9 @@ impl Lead {
             if gathering.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, running)) {
                 // Given up before it began.
                 gathering.next = None;
+                if gathering.running.result().is_ok() {
+                    tables.gatherings.remove(key);
+                }
             } else if Arc::ptr_eq(&gathering.running, running) && gathering.next.is_none() {
                 tables.gatherings.remove(key);
             }

@@ -132,10 +132,6 @@ impl Serving {
         rendered
     }
 
-    pub(crate) fn key(&self) -> &str {
-        self.keys.first().map_or("", String::as_str)
-    }
-
     pub(crate) fn count(&self) -> usize {
         self.on.len()
     }

@@ -1,6 +1,6 @@
 //! Which store nodes can be used: a node that failed is left alone, gets our pending marks first, and is read again last.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::Micros;
 use crate::store::{Op, Reply, StoreError};
@@ -29,18 +29,26 @@ pub(crate) struct Pending {
     pub(crate) key: String,
 }
 
+/// How a [`Pending`] is owed.
+#[derive(Clone, Copy, Debug)]
+struct Owed {
+    /// The write may land until then: what is delivered before must be delivered again after.
+    until: Micros,
+    delivered: bool,
+}
+
 /// The nodes' health. Pure: times and replies come in from outside.
 #[derive(Debug)]
 pub(crate) struct Health {
     nodes: Vec<State>,
-    pending: HashSet<Pending>,
+    pending: HashMap<Pending, Owed>,
     retry: Micros,
     skew: Micros,
 }
 
 impl Health {
     pub(crate) fn new(nodes: usize, retry: Micros, skew: Micros) -> Self {
-        Self { nodes: vec![State::Up; nodes], pending: HashSet::new(), retry, skew }
+        Self { nodes: vec![State::Up; nodes], pending: HashMap::new(), retry, skew }
     }
 
     /// Whether all nodes are well: the common case, in which nothing has to be filtered.
@@ -49,7 +57,7 @@ impl Health {
     }
 
     fn owes(&self, node: usize) -> bool {
-        self.pending.iter().any(|pending| pending.node == node)
+        self.pending.iter().any(|(pending, owed)| pending.node == node && !owed.delivered)
     }
 
     /// Answers at once for nodes that are to be left alone: `None` means that the operation may be sent. When a node's time
@@ -102,18 +110,23 @@ impl Health {
     }
 
     /// Remembers a record that must be invalidated as soon as its node answers.
-    pub(crate) fn owe(&mut self, pending: Pending) {
-        self.pending.insert(pending);
+    /// `until` is when the write that it belongs to has landed for certain.
+    pub(crate) fn owe(&mut self, pending: Pending, until: Micros) {
+        let owed = self.pending.entry(pending).or_insert(Owed { until, delivered: false });
+        *owed = Owed { until: owed.until.max(until), delivered: false };
     }
 
     /// What is owed, for one attempt at delivering it.
     pub(crate) fn owed(&self) -> Vec<Pending> {
-        self.pending.iter().cloned().collect()
+        self.pending.keys().cloned().collect()
     }
 
     /// It was delivered.
     pub(crate) fn deliver(&mut self, pending: &Pending, now: Micros) {
-        self.pending.remove(pending);
+        match self.pending.get_mut(pending) {
+            Some(owed) if owed.until >= now => owed.delivered = true,
+            _ => drop(self.pending.remove(pending)),
+        }
         if self.owes(pending.node) {
             return;
         }

@@ -58,12 +58,21 @@ pub struct PageOf<S> {
     pub(crate) page: Arc<PageState>,
 }
 
+type PageKey = (String, crate::version::Stamp);
+
+fn page_key(query: &Query) -> PageKey {
+    (query.full_key().to_owned(), query.in_hand())
+}
+
 /// What a page remembers.
 #[derive(Debug)]
 pub(crate) struct PageState {
     pub(crate) shared: Arc<Shared>,
     opened: Micros,
-    found: Mutex<HashMap<String, (Found, Micros)>>,
+    /// By the fragment's whole key and the rows in hand.
+    found: Mutex<HashMap<PageKey, (Found, Micros)>>,
+    /// Where it was opened: a template may render elsewhere.
+    place: crate::ambient::Place,
     fills: Mutex<Vec<Op>>,
 }
 
@@ -143,21 +152,22 @@ pub(crate) fn with_page<T>(page: Arc<dyn Tags>, render: impl FnOnce() -> T) -> T
 impl PageState {
     pub(crate) fn open(shared: &Arc<Shared>) -> Arc<Self> {
         let opened = shared.clock.now();
-        Arc::new(Self { shared: shared.clone(), opened, found: Mutex::default(), fills: Mutex::default() })
+        let place = crate::ambient::Place::current();
+        Arc::new(Self { shared: shared.clone(), opened, found: Mutex::default(), place, fills: Mutex::default() })
     }
 
-    fn found(&self) -> MutexGuard<'_, HashMap<String, (Found, Micros)>> {
+    fn found(&self) -> MutexGuard<'_, HashMap<PageKey, (Found, Micros)>> {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lookup of everything that is wanted, and the keys to file its answers under.
-    pub(crate) fn begin_prefetch(&self, prefetch: &Prefetch) -> (Lookup, Vec<String>) {
+    pub(crate) fn begin_prefetch(&self, prefetch: &Prefetch) -> (Lookup, Vec<PageKey>) {
         let queries: Vec<Query> = prefetch.wanted.iter().map(|(settings, on)| settings.query(&self.shared, on)).collect();
-        let keys = queries.iter().map(|query| query.full_key().to_owned()).collect();
+        let keys = queries.iter().map(page_key).collect();
         (Lookup::new(self.shared.rules, self.shared.namespace.marker(), queries), keys)
     }
 
-    pub(crate) fn end_prefetch(&self, keys: Vec<String>, lookups: Lookups) {
+    pub(crate) fn end_prefetch(&self, keys: Vec<PageKey>, lookups: Lookups) {
         let mut found = self.found();
         for (key, one) in keys.into_iter().zip(lookups.found) {
             found.insert(key, (one, lookups.read_at));
@@ -207,11 +217,13 @@ impl PageState {
         let shared = &self.shared;
         let mut render = || serving.render.enter(&mut *body).map(Bytes::from).map_err(TagError::Body);
 
+        let key = page_key(&query);
+        let serve = serve.filter(|_| !self.shared.changes.at(self.place));
         let Some(serve) = serve else {
             let body = render()?;
             return Ok(one(serving.end(shared, vec![in_transaction(body)])));
         };
-        let known = self.found().get(query.full_key()).cloned();
+        let known = self.found().get(&key).cloned();
         let (found, read_at) = match (known, look_up) {
             (Some(known), _) => known,
             (None, Some(look_up)) => {
@@ -247,7 +259,7 @@ impl PageState {
         if let Some(Served::Filled(body)) = served.first() {
             // A second tag of the same fragment on this page shows the same.
             let cached = crate::protocol::Cached { body: body.clone(), read_at };
-            self.found().insert(serving.key().to_owned(), (Found::Hit(cached), read_at));
+            self.found().insert(key, (Found::Hit(cached), read_at));
         }
         Ok(one(serving.end_of_tag(shared, served)))
     }

@@ -51,6 +51,13 @@ impl<E: SweepEntity> ExecAndSweep for UpdateMany<E> {
             return Ok(UpdateResult::default());
         }
         if let Some(strategy) = &sea.strategy {
+            let values = QueryTrait::query(&mut self).get_values();
+            if values.iter().any(|(column, _)| column.to_string() == strategy.name) {
+                return Err(DbErr::Custom(format!(
+                    "exec_and_sweep stamps `{}` itself, since it is the version of `{}`: leave it out of the update. Nothing was written",
+                    strategy.name, sea.table_name
+                )));
+            }
             // One value for all rows, above every value that any of them has.
             let latest = rows.iter().filter_map(|row| row.stamp).max();
             let tick = Adapter::of(txn.sweeper()).ticks.of(txn.sweeper(), &txn, sea).await?;

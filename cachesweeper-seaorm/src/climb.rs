@@ -71,22 +71,20 @@ struct Climb<'a, C> {
     sweeper: &'a Sweeper,
     db: &'a C,
     seen: HashSet<RecordKey>,
+    /// Rows whose own parents have been followed.
+    went_up: HashSet<RecordKey>,
     climbed: Climbed,
 }
 
 /// Finds everything that a write on these rows invalidates.
 pub(crate) async fn climb<C: ConnectionTrait>(sweeper: &Sweeper, db: &C, seeds: &[Seed]) -> Result<Climbed, DbErr> {
-    let mut climb = Climb { sweeper, db, seen: HashSet::new(), climbed: Climbed::default() };
+    let mut climb = Climb { sweeper, db, seen: HashSet::new(), went_up: HashSet::new(), climbed: Climbed::default() };
     let mut level = Level::new();
     for seed in seeds {
         match &seed.key {
-            Some(key) => {
-                climb.add(key.clone());
-            }
+            Some(key) => climb.add(key.clone()),
             // The row has no name yet, but the collection it joins has.
-            None if seed.entity.info().collection => {
-                climb.add(RecordKey::collection(seed.entity.name()));
-            }
+            None if seed.entity.info().collection => climb.add(RecordKey::collection(seed.entity.name())),
             None => {}
         }
         if let Some(entity) = SeaEntity::of(seed.entity) {
@@ -102,13 +100,10 @@ pub(crate) async fn climb<C: ConnectionTrait>(sweeper: &Sweeper, db: &C, seeds: 
 }
 
 impl<C: ConnectionTrait> Climb<'_, C> {
-    /// Adds a record; `false` if it was there already.
-    fn add(&mut self, record: RecordKey) -> bool {
-        let new = self.seen.insert(record.clone());
-        if new {
+    fn add(&mut self, record: RecordKey) {
+        if self.seen.insert(record.clone()) {
             self.climbed.records.push(record);
         }
-        new
     }
 
     /// Puts a row's parents on the next level.
@@ -145,16 +140,19 @@ impl<C: ConnectionTrait> Climb<'_, C> {
             };
             let direct = entity.is_primary_key(&columns) && rows.values().flatten().all(is_exact);
             if direct {
-                rows.retain(|record, _| !self.seen.contains(record));
+                // Recorded, and touched, also if it is itself among the saved rows (whose own save may have failed), or is not
+                // seen by this transaction.
+                for (record, key) in &rows {
+                    self.found(node.strategy, &table, entity, record.clone(), key.clone());
+                }
                 if node.parents.is_empty() {
-                    for (record, key) in rows {
-                        self.found(node.strategy, &table, entity, record, key);
-                    }
                     continue;
                 }
+                rows.retain(|record, _| !self.went_up.contains(record));
             }
             for (record, key, parents) in self.read(entity, &columns, rows.into_values().collect()).await? {
-                if self.found(node.strategy, &table, entity, record, key) {
+                self.found(node.strategy, &table, entity, record.clone(), key);
+                if self.went_up.insert(record) {
                     self.up(entity, &parents, &mut next);
                 }
             }
@@ -162,13 +160,12 @@ impl<C: ConnectionTrait> Climb<'_, C> {
         Ok(next)
     }
 
-    fn found(&mut self, strategy: Strategy, table: &str, entity: &'static SeaEntity, record: RecordKey, key: Vec<Value>) -> bool {
-        let new = self.add(record.clone());
-        if new && strategy == Strategy::UpdatedAt {
+    fn found(&mut self, strategy: Strategy, table: &str, entity: &'static SeaEntity, record: RecordKey, key: Vec<Value>) {
+        self.add(record.clone());
+        if strategy == Strategy::UpdatedAt {
             let (_, rows) = self.climbed.touches.entry(table.to_owned()).or_insert_with(|| (entity, BTreeMap::new()));
             rows.insert(record, key);
         }
-        new
     }
 
     async fn read(&mut self, entity: &'static SeaEntity, by: &[String], values: Vec<Vec<Value>>) -> Result<Vec<Row>, DbErr> {

@@ -53,7 +53,7 @@ pub(crate) async fn commit(
         Err(error) => {
             sweeper.count_unknown_commit();
             tracing::error!(%error, "the outcome of a COMMIT is unknown; what it may have changed is not cached for now");
-            tokio::spawn(hold_on(sweeper, mark));
+            tokio::spawn(hold_on(sweeper, db, mark, climbed));
             Err(error)
         }
     }
@@ -84,13 +84,15 @@ async fn commit_under(sweeper: &Sweeper, mark: &mut Mark, commit: impl Future<Ou
     }
 }
 
-/// Holds for as long as a COMMIT with an unknown outcome may still land; releases nothing.
-pub(crate) async fn hold_on(sweeper: Sweeper, mut mark: Mark) {
+/// Holds for as long as a write with an unknown outcome may still land; then invalidates, as if it had.
+pub(crate) async fn hold_on(sweeper: Sweeper, db: DatabaseConnection, mut mark: Mark, climbed: Climbed) {
     let until = tokio::time::Instant::now() + sweeper.config().unknown_commit_limit;
     while tokio::time::Instant::now() < until {
         sweeper.renew(&mut mark).await;
         tokio::time::sleep(sweeper.config().hold / 2).await;
     }
+    let adapter = Adapter::of(&sweeper);
+    settle_with(&sweeper, &adapter, &db, climbed, mark).await;
 }
 
 /// After a commit: finds the ancestors again, since one may have moved meanwhile; invalidates those that are new, and

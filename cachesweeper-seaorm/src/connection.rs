@@ -13,11 +13,11 @@ use sea_orm::{
     TransactionError, TransactionOptions, TransactionTrait, Value,
 };
 
-use crate::climb::{Climbed, Seed, Touches, climb, current};
+use crate::climb::{Climbed, Seed, Touches, climb, current, lock_parents};
 use crate::commit::{hold_on, is_definite, report, touch_alone};
 use crate::describe::SeaEntity;
 use crate::hooks::end_save;
-use crate::in_flight::{Found, SaveKey};
+use crate::in_flight::Found;
 use crate::touch::{Adapter, touch};
 use crate::transaction::{SweepTransaction, run, run_async};
 
@@ -100,53 +100,75 @@ impl SweepConnection {
     /// `update_without_returning` has no "after" hook, so its end is seen here: an UPDATE that asks for no row. MySQL's
     /// `update` looks the same; there the hold is left to its hook, or to its deadline, and only the touches are done.
     async fn updated(&self, save: &Found) {
+        let mut seeds = save.seeds.clone();
+        let row = seeds.first().and_then(|seed| Some((seed.entity, SeaEntity::of(seed.entity)?.parse_key(seed.key.as_ref()?)?)));
+        if let Some((entity, key)) = row {
+            // Where the row is now; the copy in hand may be old.
+            match current(&self.db, entity, &key, false).await {
+                Ok(now) => seeds.extend(now),
+                Err(error) => report(&self.sweeper, &seeds, &error),
+            }
+        }
         if self.db.support_returning() {
-            let ending = tokio::spawn(end_save(self.sweeper.clone(), self.db.clone(), save.seed.clone()));
+            let ended = self.adapter.in_flight.end_one(&save.key, save.id);
+            let ending = tokio::spawn(end_save(self.sweeper.clone(), self.db.clone(), seeds, ended));
             // It cannot be cancelled, and a panic is reported by the runtime.
             let _ = ending.await;
             return;
         }
-        let touches = self.adapter.in_flight.touches(&save.key);
-        let climbed = Climbed { touches, ..Climbed::default() };
+        let mut climbed = Climbed { touches: self.adapter.in_flight.touches(save), ..Climbed::default() };
+        match climb(&self.sweeper, &self.db, &seeds).await {
+            Ok(again) => climbed.touch_also(again.touches),
+            Err(error) => report(&self.sweeper, &seeds, &error),
+        }
         if climbed.touches.is_empty() {
             return;
         }
         match touch_alone(&self.sweeper, &self.adapter, &self.db, &climbed).await {
-            Ok(()) => self.adapter.in_flight.was_touched(&save.key, climbed.touches),
-            Err(error) => report(&self.sweeper, std::slice::from_ref(&save.seed), &error),
+            Ok(()) => self.adapter.in_flight.was_touched(save, climbed.touches),
+            Err(error) => report(&self.sweeper, &seeds, &error),
         }
     }
 
     /// A statement that definitely failed has written nothing: its hold ends now. If that is not certain, it may still land.
-    async fn failed(&self, key: &SaveKey, error: &DbErr) {
-        for save in self.adapter.in_flight.end(std::slice::from_ref(key)).last {
-            if is_definite(error) {
+    async fn failed(&self, save: &Found, definite: bool) {
+        if definite {
+            for save in self.adapter.in_flight.end_one(&save.key, save.id).last {
                 self.sweeper.release(&save.mark).await;
-            } else {
-                self.sweeper.count_unknown_commit();
-                tokio::spawn(hold_on(self.sweeper.clone(), save.mark));
             }
+        } else if let Some(save) = self.adapter.in_flight.take(&save.key, save.id) {
+            self.sweeper.count_unknown_commit();
+            tokio::spawn(hold_on(self.sweeper.clone(), self.db.clone(), save.mark, save.climbed));
         }
     }
 
     /// Runs a statement that may move or delete a row in a transaction that locks the row first, so that its parents are known
-    /// for certain.
-    async fn in_transaction<T, F>(&self, save: &Found, row: &[Value], run: F) -> Result<T, DbErr>
+    /// for certain. An error comes with whether it is certain that nothing was written.
+    async fn in_transaction<T, F>(&self, save: &Found, row: &[Value], run: F) -> Result<T, (DbErr, bool)>
     where
         F: AsyncFnOnce(&sea_orm::DatabaseTransaction) -> Result<T, DbErr>,
     {
         let mode = Some(sea_orm::SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
-        let txn = self.db.begin_with_options(options).await?;
-        let seeds: Vec<Seed> = current(&txn, save.seed.entity, row, true).await?.into_iter().collect();
-        let mut climbed = climb(&self.sweeper, &txn, &seeds).await?;
-        let result = run(&txn).await?;
-        climbed.touch_also(self.adapter.in_flight.touches(&save.key));
-        touch(&self.sweeper, &self.adapter.ticks, &txn, &climbed.touches).await?;
-        let mark = self.sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
-        self.adapter.in_flight.extend(&save.key, mark, climbed.records);
-        txn.commit().await?;
-        self.adapter.in_flight.was_touched(&save.key, climbed.touches);
+        let before = |error: DbErr| (error, true);
+        let txn = self.db.begin_with_options(options).await.map_err(before)?;
+        lock_parents(&self.sweeper, &txn, &save.seeds).await.map_err(before)?;
+        let entity = save.seeds.first().map(|seed| seed.entity);
+        let seeds: Vec<Seed> = match entity {
+            Some(entity) => current(&txn, entity, row, true).await.map_err(before)?.into_iter().collect(),
+            None => Vec::new(),
+        };
+        let mut climbed = climb(&self.sweeper, &txn, &seeds).await.map_err(before)?;
+        let result = run(&txn).await.map_err(before)?;
+        climbed.touch_also(self.adapter.in_flight.touches(save));
+        touch(&self.sweeper, &self.adapter.ticks, &txn, &climbed.touches).await.map_err(before)?;
+        let mark = self.sweeper.mark(&climbed.records).await.map_err(|error| (DbErr::Custom(error.to_string()), true))?;
+        self.adapter.in_flight.extend(save, mark, climbed.records);
+        txn.commit().await.map_err(|error| {
+            let definite = is_definite(&error);
+            (error, definite)
+        })?;
+        self.adapter.in_flight.was_touched(save, climbed.touches);
         Ok(result)
     }
 }
@@ -162,12 +184,15 @@ macro_rules! watched {
         let Some(save) = $self.save_of(&$stmt) else { return $self.db.$method($stmt).await };
         let result = match &save.moving {
             Some(row) => $self.in_transaction(&save, row, async |txn: &sea_orm::DatabaseTransaction| txn.$method($stmt).await).await,
-            None => $self.db.$method($stmt).await,
+            None => $self.db.$method($stmt).await.map_err(|error| {
+                let definite = is_definite(&error);
+                (error, definite)
+            }),
         };
-        if let Err(error) = &result {
-            $self.failed(&save.key, error).await;
+        if let Err((_, definite)) = &result {
+            $self.failed(&save, *definite).await;
         }
-        (result, save)
+        (result.map_err(|(error, _)| error), save)
     }};
 }
 

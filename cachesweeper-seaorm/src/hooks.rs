@@ -47,7 +47,7 @@ use sea_orm::{
 use crate::climb::{Climbed, Seed, climb, current, lock_parents};
 use crate::commit::{report, settle_with};
 use crate::describe::{SeaEntity, SweepEntity};
-use crate::in_flight::{Expected, Save, SaveKey};
+use crate::in_flight::{Ended, Expected, Save, SaveKey, Verb};
 use crate::recognise::{Place, recognise};
 use crate::touch::{Adapter, current_stamp, rising, stamp_value, touch};
 use crate::value::{is_null, record_key};
@@ -108,14 +108,15 @@ where
         Seed { entity, key: self.key().map(|key| record_key(entity.name(), &key)), parents: parents.collect() }
     }
 
-    /// The values that a statement of this save carries.
-    fn values(&self) -> Vec<Value> {
+    /// What the statement of this save looks like: it carries what is set, and the key.
+    fn expected(&self, verb: Verb, moving: Option<Vec<Value>>) -> Expected {
         let columns = <A::Entity as EntityTrait>::Column::iter();
         let set = columns.filter_map(|column| match self.am.get(column) {
-            ActiveValue::Set(value) => Some(value),
-            ActiveValue::Unchanged(_) | ActiveValue::NotSet => None,
+            ActiveValue::Set(value) if verb != Verb::Delete => Some(value),
+            _ => None,
         });
-        set.collect()
+        let values = set.chain(self.key().unwrap_or_default()).collect();
+        Expected { verb, schema: self.sea.schema.clone(), table: self.sea.table_name.clone(), values, moving }
     }
 }
 
@@ -193,7 +194,7 @@ where
     if let Some(key) = (Row { am: &am, sea }).seed().key {
         match (place, changes) {
             (Place::Transaction(txn), false) => txn.expect_nothing(key),
-            (_, false) => Adapter::of(&sweeper).in_flight.expect_nothing(key),
+            (_, false) => Adapter::of(&sweeper).in_flight.expect_nothing(key, sweeper.now()),
             // What an earlier save of the row announced, but never came to.
             (Place::Transaction(txn), true) => {
                 txn.was_nothing(&key);
@@ -212,10 +213,13 @@ where
     let row = Row { am: &am, sea };
     let mut seeds = vec![row.seed()];
     let moving = if !insert && row.may_move() { row.key() } else { None };
-    if let Some(key) = &moving {
-        seeds.extend(current(db, entity, key, locked).await?);
+    // Outside a transaction nobody looks again before the write is seen, and the copy in hand may be old.
+    let unsure = !insert && !sea.parents.is_empty() && !matches!(place, Place::Transaction(_));
+    if let Some(key) = if unsure { row.key() } else { moving.clone() } {
+        seeds.extend(current(db, entity, &key, locked).await?);
     }
-    let expected = Expected { verb: if insert { "INSERT" } else { "UPDATE" }, table: sea.table_name.clone(), values: row.values(), moving };
+    let verb = if insert { Verb::Insert } else { Verb::Update };
+    let expected = row.expected(verb, moving);
     if matches!(place, Place::Transaction(_)) && (insert || expected.moving.is_some()) {
         lock_parents(&sweeper, db, &seeds).await?;
     }
@@ -248,20 +252,21 @@ async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, 
             let mark = sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
             sweeper.owe_failed(&mark);
             let key = SaveKey::of_row(&first).unwrap_or_else(|| SaveKey::of_parents(&first));
-            if !climbed.touches.is_empty() {
-                tokio::spawn(watch(sweeper.downgrade(), connection.clone(), key.clone(), mark.deadline()));
+            let adapter = Adapter::of(sweeper);
+            let (deadline, help) = (mark.deadline(), !climbed.touches.is_empty() || mark.has_failed());
+            let id = adapter.in_flight.begin(key.clone(), Save { mark, climbed, expected, seeds }, sweeper.now());
+            if help {
+                tokio::spawn(watch(sweeper.downgrade(), connection.clone(), key, id, deadline));
             }
-            let save = Save { mark, climbed, touched: Vec::new(), expected, seed: first };
-            Adapter::of(sweeper).in_flight.begin(key, save, sweeper.now());
         }
         Place::PlainTransaction | Place::Unknown => mark_plain(sweeper, db, &seeds).await?,
     }
     Ok(())
 }
 
-/// Touches the parents of a save whose caller went away between its hooks. Its counters need no help: their mark alone has
-/// made a new version.
-async fn watch(sweeper: WeakSweeper, db: DatabaseConnection, key: SaveKey, deadline: Micros) {
+/// Touches the parents of a save whose caller went away between its hooks, and delivers what could not be marked. Counters
+/// that were marked need no help: their mark alone has made a new version.
+async fn watch(sweeper: WeakSweeper, db: DatabaseConnection, key: SaveKey, id: u64, deadline: Micros) {
     let now = match sweeper.upgrade() {
         Some(sweeper) => sweeper.now(),
         None => return,
@@ -269,9 +274,8 @@ async fn watch(sweeper: WeakSweeper, db: DatabaseConnection, key: SaveKey, deadl
     tokio::time::sleep(deadline.minus(now).into()).await;
     let Some(sweeper) = sweeper.upgrade() else { return };
     let adapter = Adapter::of(&sweeper);
-    let Some(save) = adapter.in_flight.overdue(&key, deadline) else { return };
-    let mut left = Climbed { records: save.climbed.records, touches: save.climbed.touches, queried: false };
-    left.touched(&save.touched);
+    let Some(save) = adapter.in_flight.take(&key, id) else { return };
+    let left = Climbed { records: save.climbed.records, touches: save.climbed.touches, queried: false };
     settle_with(&sweeper, &adapter, &db, left, save.mark).await;
 }
 
@@ -312,12 +316,12 @@ where
     if !insert && seed.key.as_ref().is_some_and(unchanged) {
         return Ok(model);
     }
-    end(&sweeper, place, db, seed).await;
+    end(&sweeper, place, db, seed, if insert { Verb::Insert } else { Verb::Update }).await;
     Ok(model)
 }
 
 /// Collects, or releases: what all "after" hooks end with.
-async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, seed: Seed) {
+async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, seed: Seed, verb: Verb) {
     let connection = match place {
         Place::Transaction(txn) => return txn.saw_row(seed),
         Place::Connection(connection) => connection.inner().clone(),
@@ -329,8 +333,10 @@ async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, se
             return;
         }
     };
+    let keys: Vec<SaveKey> = SaveKey::of_row(&seed).into_iter().chain([SaveKey::of_parents(&seed)]).collect();
+    let ended = Adapter::of(sweeper).in_flight.end(&keys, verb);
     // In a task of its own: the row is written, so a caller that goes away now must not leave things half-done.
-    let ending = tokio::spawn(end_save(sweeper.clone(), connection, seed)).await;
+    let ending = tokio::spawn(end_save(sweeper.clone(), connection, vec![seed], ended)).await;
     if let Err(error) = ending
         && let Ok(panic) = error.try_into_panic()
     {
@@ -339,16 +345,13 @@ async fn end<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, se
 }
 
 /// The end of a save outside a transaction.
-pub(crate) async fn end_save(sweeper: Sweeper, connection: DatabaseConnection, seed: Seed) {
+pub(crate) async fn end_save(sweeper: Sweeper, connection: DatabaseConnection, seeds: Vec<Seed>, ended: Ended) {
     let adapter = Adapter::of(&sweeper);
-    let keys: Vec<SaveKey> = SaveKey::of_row(&seed).into_iter().chain([SaveKey::of_parents(&seed)]).collect();
-    let ended = adapter.in_flight.end(&keys);
     let (mut mark, mut known) = (Mark::default(), Climbed::default());
     for save in ended.last {
         mark.merge(save.mark);
         known.records.extend(save.climbed.records);
     }
-    let seeds = [seed];
     let mut climbed = match climb(&sweeper, &connection, &seeds).await {
         Ok(climbed) => climbed,
         Err(error) => {
@@ -387,8 +390,7 @@ where
         let locked = matches!(place, Place::Transaction(_) | Place::PlainTransaction);
         seeds.extend(current(db, entity, key, locked).await?);
     }
-    let values = key.clone().unwrap_or_default();
-    let expected = Expected { verb: "DELETE", table: sea.table_name.clone(), values, moving: key };
+    let expected = row.expected(Verb::Delete, key);
     begin(&sweeper, place, db, seeds, expected).await?;
     Ok(am)
 }
@@ -407,6 +409,6 @@ where
     let (sea, place) = (sea::<A::Entity>()?, recognise(db));
     let sweeper = sweeper_of(place, <A::Entity as SweepEntity>::entity().name())?;
     let seed = (Row { am: &am, sea }).seed();
-    end(&sweeper, place, db, seed).await;
+    end(&sweeper, place, db, seed, Verb::Delete).await;
     Ok(am)
 }

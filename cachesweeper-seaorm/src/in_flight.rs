@@ -3,7 +3,7 @@
 //! Nothing ties an "after" hook to its "before" hook but the saved row, so holds are kept by row and released all at once,
 //! when the last save of the row in flight has ended.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cachesweeper_core::{Mark, Micros, RecordKey};
@@ -35,16 +35,42 @@ impl SaveKey {
 /// What a statement must look like to be a save's.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
-    pub(crate) verb: &'static str,
+    pub(crate) verb: Verb,
+    pub(crate) schema: Option<String>,
     pub(crate) table: String,
+    /// What is set, and the primary key if it is known.
     pub(crate) values: Vec<Value>,
     /// The primary key, if the row may move or go: then the statement is run in a transaction.
     pub(crate) moving: Option<Vec<Value>>,
 }
 
+/// What a save does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Insert,
+    Update,
+    Delete,
+}
+
 impl Expected {
     fn matches(&self, sql: &str, values: &[Value]) -> bool {
-        sql.starts_with(self.verb) && sql.contains(&self.table) && self.values.iter().all(|value| values.contains(value))
+        let verb = match self.verb {
+            Verb::Insert => "INSERT INTO ",
+            Verb::Update => "UPDATE ",
+            Verb::Delete => "DELETE FROM ",
+        };
+        // `name` or `schema`.`name`, in the quotes of any of the databases.
+        let named = |rest: &str| {
+            let (open, rest) = rest.split_at_checked(1)?;
+            let rest = rest.strip_prefix(self.table.as_str())?;
+            rest.starts_with(open).then_some(())
+        };
+        let with_schema = |rest: &str| {
+            let (open, rest) = rest.split_at_checked(1)?;
+            named(rest.strip_prefix(self.schema.as_deref()?)?.strip_prefix(open)?.strip_prefix('.')?)
+        };
+        let is_it = |rest: &str| named(rest).or_else(|| with_schema(rest)).is_some();
+        sql.strip_prefix(verb).is_some_and(is_it) && self.values.iter().all(|value| values.contains(value))
     }
 }
 
@@ -53,41 +79,46 @@ impl Expected {
 pub(crate) struct Save {
     pub(crate) mark: Mark,
     pub(crate) climbed: Climbed,
-    /// Timestamps that were touched already, in the statement's own transaction.
-    pub(crate) touched: Vec<RecordKey>,
     pub(crate) expected: Expected,
-    /// The row as it was in hand.
-    pub(crate) seed: Seed,
+    /// The row as it was in hand, and as the database had it.
+    pub(crate) seeds: Vec<Seed>,
 }
 
-#[derive(Debug, Default)]
-struct Slot {
-    saves: Vec<Save>,
-    ended: usize,
+#[derive(Debug)]
+struct Entry {
+    id: u64,
+    place: Place,
+    save: Save,
+    /// Timestamps that were touched already.
+    touched: Vec<RecordKey>,
+    ended: bool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    slots: HashMap<SaveKey, Slot>,
-    /// Saves that change nothing: their "after" hook has nothing to do.
-    idle: HashSet<(Place, RecordKey)>,
+    next: u64,
+    slots: HashMap<SaveKey, Vec<Entry>>,
+    /// Saves that change nothing, and when they began: their "after" hook has nothing to do.
+    idle: HashMap<(Place, RecordKey), Micros>,
 }
 
 /// A task, or a thread outside of any.
-type Place = (Option<tokio::task::Id>, std::thread::ThreadId);
+type Place = (Option<tokio::task::Id>, Option<std::thread::ThreadId>);
 
 fn place() -> Place {
     // A task may move between threads; the thread only matters where there is no task.
-    let task = tokio::task::try_id();
-    let nowhere = std::thread::current().id();
-    (task, if task.is_some() { anchor() } else { nowhere })
+    match tokio::task::try_id() {
+        Some(task) => (Some(task), None),
+        None => (None, Some(std::thread::current().id())),
+    }
 }
 
-/// Some thread id that is the same for all tasks.
-fn anchor() -> std::thread::ThreadId {
-    static ANCHOR: std::sync::OnceLock<std::thread::ThreadId> = std::sync::OnceLock::new();
-    *ANCHOR.get_or_init(|| std::thread::current().id())
-}
+/// How long a save is remembered whose "after" hook never came: it may still hang in the database.
+const REMEMBERED: Micros = Micros(60_000_000);
+
+/// All saves in flight of one sweeper.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight(Mutex<State>);
 
 /// What the end of a save leaves to do.
 #[derive(Debug, Default)]
@@ -96,13 +127,20 @@ pub(crate) struct Ended {
     pub(crate) last: Vec<Save>,
     /// Parents to touch: this save's, and those of others of the row, which cannot be told apart.
     pub(crate) touches: Climbed,
-    /// Of these, those that were touched already.
+    /// Of these, those that were touched already, if that is certain.
     pub(crate) touched: Vec<RecordKey>,
 }
 
-/// All saves in flight of one sweeper.
-#[derive(Debug, Default)]
-pub(crate) struct InFlight(Mutex<State>);
+/// The save that a statement belongs to.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) id: u64,
+    pub(crate) key: SaveKey,
+    pub(crate) seeds: Vec<Seed>,
+    /// The row's primary key, if it may move or go: the statement is run in a transaction then.
+    pub(crate) moving: Option<Vec<Value>>,
+    pub(crate) is_update: bool,
+}
 
 impl InFlight {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -110,58 +148,82 @@ impl InFlight {
     }
 
     /// A save of this row in this task will change nothing.
-    pub(crate) fn expect_nothing(&self, key: RecordKey) {
-        self.state().idle.insert((place(), key));
+    pub(crate) fn expect_nothing(&self, key: RecordKey, now: Micros) {
+        let mut state = self.state();
+        // `update_without_returning` has no "after" hook that would take its entry away.
+        state.idle.retain(|_, since| since.plus(REMEMBERED) > now);
+        state.idle.insert((place(), key), now);
     }
 
     /// Whether this was such a save.
     pub(crate) fn was_nothing(&self, key: &RecordKey) -> bool {
-        self.state().idle.remove(&(place(), key.clone()))
+        self.state().idle.remove(&(place(), key.clone())).is_some()
     }
 
-    /// A save begins. Entries past their deadline are dropped: their holds are over. Those with parents to touch are left to
-    /// [`overdue`](Self::overdue).
-    pub(crate) fn begin(&self, key: SaveKey, save: Save, now: Micros) {
+    /// A save begins; its number.
+    pub(crate) fn begin(&self, key: SaveKey, save: Save, now: Micros) -> u64 {
         let mut state = self.state();
-        state.slots.retain(|_, slot| {
-            let before = slot.saves.len();
-            slot.saves.retain(|save| save.mark.deadline() > now || !save.climbed.touches.is_empty());
-            slot.ended = slot.ended.saturating_sub(before - slot.saves.len());
-            !slot.saves.is_empty()
+        state.slots.retain(|_, entries| {
+            // An entry whose hold is over still counts as in flight for a while: its end must not be taken for another's.
+            entries.retain(|entry| entry.save.mark.deadline().plus(REMEMBERED) > now);
+            !entries.is_empty()
         });
-        let slot = state.slots.entry(key).or_default();
-        let place = slot.saves.partition_point(|other| other.mark.deadline() <= save.mark.deadline());
-        slot.saves.insert(place, save);
+        state.next += 1;
+        let id = state.next;
+        let entry = Entry { id, place: place(), save, touched: Vec::new(), ended: false };
+        state.slots.entry(key).or_default().push(entry);
+        id
     }
 
     /// A save has ended. If it was the row's last in flight, their holds are the caller's to release.
-    pub(crate) fn end(&self, keys: &[SaveKey]) -> Ended {
+    pub(crate) fn end(&self, keys: &[SaveKey], verb: Verb) -> Ended {
         let mut state = self.state();
-        let Some(key) = keys.iter().find(|key| state.slots.contains_key(key)) else { return Ended::default() };
-        let Some(slot) = state.slots.get_mut(key) else { return Ended::default() };
-        slot.ended += 1;
+        let open = |entry: &Entry| !entry.ended && entry.save.expected.verb == verb;
+        let here = place();
+        // The oldest of this task, else the oldest.
+        let find = |entries: &[Entry]| {
+            let own = entries.iter().position(|entry| open(entry) && entry.place == here);
+            own.or_else(|| entries.iter().position(open))
+        };
+        let found = keys.iter().find_map(|key| Some((key, find(state.slots.get(key)?)?)));
+        let Some((key, position)) = found else { return Ended::default() };
+        Self::end_at(&mut state, key, position)
+    }
+
+    /// As [`end`](Self::end), for a save that is known by its number.
+    pub(crate) fn end_one(&self, key: &SaveKey, id: u64) -> Ended {
+        let mut state = self.state();
+        let position = state.slots.get(key).and_then(|entries| entries.iter().position(|entry| entry.id == id));
+        position.map(|position| Self::end_at(&mut state, key, position)).unwrap_or_default()
+    }
+
+    fn end_at(state: &mut State, key: &SaveKey, position: usize) -> Ended {
         let mut ended = Ended::default();
-        for save in &slot.saves {
-            ended.touches.touch_also(save.climbed.touches.clone());
-            ended.touched.extend(save.touched.iter().cloned());
+        let Some(entries) = state.slots.get_mut(key) else { return ended };
+        entries[position].ended = true;
+        for entry in entries.iter() {
+            ended.touches.touch_also(entry.save.climbed.touches.clone());
         }
-        if slot.ended >= slot.saves.len() {
-            ended.last = state.slots.remove(key).map(|slot| slot.saves).unwrap_or_default();
+        if let [only] = entries.as_slice() {
+            ended.touched.clone_from(&only.touched);
+        }
+        if entries.iter().all(|entry| entry.ended) {
+            let entries = state.slots.remove(key).unwrap_or_default();
+            ended.last = entries.into_iter().map(|entry| entry.save).collect();
         }
         ended
     }
 
-    /// Takes out a save whose time is over and whose "after" hook never came: its caller has gone away, but its statement may
-    /// have been written.
-    pub(crate) fn overdue(&self, key: &SaveKey, deadline: Micros) -> Option<Save> {
+    /// Takes a save out whose outcome is unknown, or whose "after" hook never came: others of the row go on without it.
+    pub(crate) fn take(&self, key: &SaveKey, id: u64) -> Option<Save> {
         let mut state = self.state();
-        let slot = state.slots.get_mut(key)?;
-        let position = slot.saves.iter().position(|save| save.mark.deadline() == deadline)?;
-        let save = slot.saves.remove(position);
-        if slot.saves.is_empty() {
+        let entries = state.slots.get_mut(key)?;
+        let position = entries.iter().position(|entry| entry.id == id && !entry.ended)?;
+        let entry = entries.remove(position);
+        if entries.is_empty() {
             state.slots.remove(key);
         }
-        Some(save)
+        Some(entry.save)
     }
 
     /// Whether any save is between its hooks: without one, statements need not be looked at.
@@ -169,58 +231,47 @@ impl InFlight {
         self.state().slots.is_empty()
     }
 
-    /// The save that a statement belongs to, if there is exactly one that it can be.
+    /// The save of this task that a statement belongs to, if there is exactly one that it can be.
     pub(crate) fn save_of(&self, sql: &str, values: &[Value]) -> Option<Found> {
-        let state = self.state();
+        let (state, here) = (self.state(), place());
         let mut found: Option<Found> = None;
-        for (key, slot) in &state.slots {
-            for save in &slot.saves {
-                if !save.expected.matches(sql, values) {
+        for (key, entries) in &state.slots {
+            for entry in entries.iter().filter(|entry| entry.place == here && !entry.ended) {
+                let Expected { verb, moving, .. } = &entry.save.expected;
+                if !entry.save.expected.matches(sql, values) {
                     continue;
                 }
                 if found.as_ref().is_some_and(|found| found.key != *key) {
                     return None;
                 }
-                let (key, seed, moving) = (key.clone(), save.seed.clone(), save.expected.moving.clone());
-                found = Some(Found { key, seed, moving, is_update: save.expected.verb == "UPDATE" });
+                let (seeds, moving, is_update) = (entry.save.seeds.clone(), moving.clone(), *verb == Verb::Update);
+                found.get_or_insert(Found { id: entry.id, key: key.clone(), seeds, moving, is_update });
             }
         }
         found
     }
 
-    /// What the saves of a row are about to touch.
-    pub(crate) fn touches(&self, key: &SaveKey) -> Touches {
-        let mut all = Climbed::default();
-        for save in self.state().slots.get(key).iter().flat_map(|slot| &slot.saves) {
-            all.touch_also(save.climbed.touches.clone());
-            all.touched(&save.touched);
-        }
-        all.touches
+    fn with<T>(&self, found: &Found, f: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        let mut state = self.state();
+        state.slots.get_mut(&found.key)?.iter_mut().find(|entry| entry.id == found.id).map(f)
+    }
+
+    /// What a save is about to touch.
+    pub(crate) fn touches(&self, found: &Found) -> Touches {
+        self.with(found, |entry| entry.save.climbed.touches.clone()).unwrap_or_default()
     }
 
     /// Adds to the hold of a save.
-    pub(crate) fn extend(&self, key: &SaveKey, mark: Mark, records: Vec<RecordKey>) {
-        if let Some(save) = self.state().slots.get_mut(key).and_then(|slot| slot.saves.last_mut()) {
-            save.mark.merge(mark);
-            save.climbed.records.extend(records);
-        }
+    pub(crate) fn extend(&self, found: &Found, mark: Mark, records: Vec<RecordKey>) {
+        self.with(found, |entry| {
+            entry.save.mark.merge(mark);
+            entry.save.climbed.records.extend(records);
+        });
     }
 
     /// Tells what was touched, once that is committed.
-    pub(crate) fn was_touched(&self, key: &SaveKey, touches: Touches) {
-        let touched: Vec<RecordKey> = touches.into_values().flat_map(|(_, rows)| rows.into_keys()).collect();
-        if let Some(save) = self.state().slots.get_mut(key).and_then(|slot| slot.saves.last_mut()) {
-            save.touched.extend(touched);
-        }
+    pub(crate) fn was_touched(&self, found: &Found, touches: Touches) {
+        let touched = touches.into_values().flat_map(|(_, rows)| rows.into_keys());
+        self.with(found, |entry| entry.touched.extend(touched));
     }
-}
-
-/// The save that a statement belongs to.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub(crate) key: SaveKey,
-    pub(crate) seed: Seed,
-    /// The row's primary key, if it may move or go: the statement is run in a transaction then.
-    pub(crate) moving: Option<Vec<Value>>,
-    pub(crate) is_update: bool,
 }

@@ -1,11 +1,10 @@
 //! Timestamps as versions: touching parents, and stamping the saved row. Both strictly rising.
 
-use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cachesweeper_core::registry::Entity;
-use cachesweeper_core::{Micros, RecordKey, Sweeper};
+use cachesweeper_core::{Micros, Sweeper};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SimpleExpr, UpdateStatement};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
 
@@ -73,11 +72,15 @@ pub(crate) async fn touch<C: ConnectionTrait>(sweeper: &Sweeper, ticks: &Ticks, 
     for (entity, rows) in touches.values() {
         let Some(strategy) = &entity.strategy else { continue };
         let tick = ticks.of(sweeper, db, entity).await?;
-        match db.get_database_backend() {
-            DbBackend::Sqlite => touch_by_value(sweeper, db, entity, strategy, tick, rows).await?,
-            backend => {
-                let update = touch_by_expression(backend, entity, strategy, tick, rows);
-                db.execute(&update).await?;
+        let keys: Vec<Vec<Value>> = rows.values().cloned().collect();
+        // Below every database's limit of bound values; in key order, as the rows are.
+        for keys in keys.chunks(5_000) {
+            match db.get_database_backend() {
+                DbBackend::Sqlite => touch_by_value(sweeper, db, entity, strategy, tick, keys).await?,
+                backend => {
+                    let update = touch_by_expression(backend, entity, strategy, tick, keys);
+                    db.execute(&update).await?;
+                }
             }
         }
     }
@@ -90,11 +93,10 @@ fn touch_by_expression(
     entity: &SeaEntity,
     strategy: &StrategyColumn,
     tick: Micros,
-    rows: &BTreeMap<RecordKey, Vec<Value>>,
+    keys: &[Vec<Value>],
 ) -> UpdateStatement {
     let (column, names) = (Alias::new(strategy.name), entity.primary_key_names());
-    let values: Vec<Vec<Value>> = rows.values().cloned().collect();
-    let among = entity.any_of(&names, &values);
+    let among = entity.any_of(&names, keys);
     let mut update = Query::update();
     update.table(entity.table.clone());
     if backend == DbBackend::MySql {
@@ -111,7 +113,7 @@ fn touch_by_expression(
     let clock = if strategy.zoned { "clock_timestamp()" } else { "(clock_timestamp() AT TIME ZONE 'UTC')" };
     let later = format!("\"{}\" + INTERVAL '{} microseconds'", strategy.name, tick.0);
     update.value(column, Expr::cust(format!("GREATEST({clock}, {later})")));
-    if rows.len() == 1 {
+    if keys.len() == 1 {
         update.cond_where(among);
         return update;
     }
@@ -137,10 +139,9 @@ async fn touch_by_value<C: ConnectionTrait>(
     entity: &SeaEntity,
     strategy: &StrategyColumn,
     tick: Micros,
-    rows: &BTreeMap<RecordKey, Vec<Value>>,
+    keys: &[Vec<Value>],
 ) -> Result<(), DbErr> {
-    let values: Vec<Vec<Value>> = rows.values().cloned().collect();
-    let among = entity.any_of(&entity.primary_key_names(), &values);
+    let among = entity.any_of(&entity.primary_key_names(), keys);
     let mut select = Query::select();
     select.column(Alias::new(strategy.name)).from(entity.table.clone()).cond_where(among.clone());
     let mut latest = None;

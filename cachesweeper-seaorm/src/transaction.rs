@@ -64,8 +64,11 @@ impl SweepTransaction {
         let mut changes = lock(&self.changes);
         let before = changes.seeds.len();
         changes.seeds.extend(seeds);
-        if changes.seeds.len() > before && changes.pending.is_empty() {
+        // A transaction may go on in another task than it began in.
+        if changes.seeds.len() > before && !changes.pending.iter().any(ChangesPending::is_here) {
             changes.pending.push(self.sweeper.changes_pending());
+        }
+        if changes.seeds.len() > before && changes.since.is_none() {
             changes.since = Some(self.sweeper.now());
         }
     }

@@ -95,7 +95,7 @@ impl Sweeper {
         }
         Counters::add(&self.shared.counters.records_swept, logs.len());
         let appended = self.drive(self.shared.begin_invalidate(logs.clone()));
-        self.shared.owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect());
+        self.shared.owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect(), crate::Micros(0));
         self.deliver_later();
     }
 

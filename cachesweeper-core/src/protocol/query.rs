@@ -120,7 +120,7 @@ impl Query {
     }
 
     /// Names this fragment with exactly this row in hand, for sharing renders that cannot be stored.
-    pub(super) fn in_hand(&self) -> Stamp {
+    pub(crate) fn in_hand(&self) -> Stamp {
         let mut stamp = crate::version::StampBuilder::with_capacity(self.parts.len());
         for part in &self.parts {
             if let Part::Row(digest) = part {

@@ -296,7 +296,8 @@ impl Serve {
     }
 
     fn leases(&mut self) -> ServeStep {
-        let misses = self.storable_misses();
+        let mut misses = self.storable_misses();
+        misses.retain(|&position| !matches!(self.states[position], State::Miss { leased: true, .. }));
         if misses.is_empty() || !self.rules.leases || self.mode != Mode::Closure {
             return self.gather();
         }

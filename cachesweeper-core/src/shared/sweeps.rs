@@ -29,6 +29,11 @@ impl Mark {
         self.logs.is_empty() && self.failed.is_empty()
     }
 
+    /// Whether some records could not be marked.
+    pub fn has_failed(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// When the hold ends by itself.
     pub fn deadline(&self) -> Micros {
         self.deadline
@@ -120,13 +125,13 @@ impl Shared {
     pub(crate) fn end_release(&self, mark: &Mark, appended: &Appended, must_arrive: bool) {
         let late = appended.failed.iter().filter(|_| must_arrive).map(|(log, _)| &mark.logs[*log]);
         let owed: Vec<LogAddress> = late.chain(&mark.failed).cloned().collect();
-        self.owe(owed);
+        self.owe(owed, Micros(0));
     }
 
-    pub(crate) fn owe(&self, logs: Vec<LogAddress>) {
+    pub(crate) fn owe(&self, logs: Vec<LogAddress>, until: Micros) {
         let mut health = self.health();
         for LogAddress { node, key } in logs {
-            health.owe(Pending { node, key });
+            health.owe(Pending { node, key }, until);
         }
     }
 

@@ -70,7 +70,7 @@ impl Sweeper {
         }
         Counters::add(&self.shared().counters.records_swept, logs.len());
         let appended = self.drive(self.shared().begin_invalidate(logs.clone())).await;
-        self.shared().owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect());
+        self.shared().owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect(), crate::Micros(0));
         self.deliver_later();
     }
 
@@ -91,7 +91,7 @@ impl Sweeper {
     pub async fn mark_plain(&self, records: &[RecordKey]) -> Result<Mark, Error> {
         let mut mark = self.mark_for(records, self.config().plain_hold.into()).await?;
         // Its end will not be seen, so what could not be marked is delivered as soon as possible.
-        self.shared().owe(std::mem::take(&mut mark.failed));
+        self.shared().owe(std::mem::take(&mut mark.failed), mark.deadline);
         self.deliver_later();
         Ok(mark)
     }
@@ -99,7 +99,7 @@ impl Sweeper {
     /// Delivers what could not be marked as soon as its node answers, should nobody be left to release it.
     pub fn owe_failed(&self, mark: &Mark) {
         if !mark.failed.is_empty() {
-            self.shared().owe(mark.failed.clone());
+            self.shared().owe(mark.failed.clone(), mark.deadline);
             self.deliver_later();
         }
     }

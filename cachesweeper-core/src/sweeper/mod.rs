@@ -143,6 +143,9 @@ impl Sweeper {
             self.invalidate_records(&records).await;
             return Ok(());
         };
+        if self.shared().changes.here() {
+            return Err(Error::InTransaction { record: climbing.to_string() });
+        }
         let swept = match resolver {
             Some(resolver) => resolver.sweep(records.clone()).await,
             None => Err(Error::NoDatabase { record: climbing.to_string() }),
