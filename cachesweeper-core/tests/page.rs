@@ -120,6 +120,23 @@ fn a_second_tag_of_the_same_fragment_shows_the_same() {
     assert_eq!((tag(&page, &rows[0], "one"), tag(&page, &rows[0], "two")), (Outcome::Miss, Outcome::Hit));
 }
 
+#[test]
+fn two_copies_of_a_row_on_one_page_are_two_fragments() {
+    let world = World::new();
+    let sweeper = world.warm();
+    let (old, new) = (Comment(1, "old"), Comment(1, "new"));
+    whole_page(&sweeper, std::slice::from_ref(&old));
+    world.clock.advance(Duration::from_secs(12));
+    whole_page(&sweeper, std::slice::from_ref(&old));
+    let page = sweeper.page();
+    page.prefetch(std::slice::from_ref(&old), "c");
+    assert_eq!(tag(&page, &old, "old"), Outcome::Hit);
+    assert_eq!(tag(&page, &new, "new"), Outcome::Miss, "who holds the new copy is not shown the old one's fragment");
+    assert_eq!(tag(&page, &old, "old"), Outcome::Hit);
+    page.finish();
+    assert_eq!(whole_page(&sweeper, std::slice::from_ref(&new)), [Outcome::Hit]);
+}
+
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn a_tag_that_was_not_prefetched_cannot_wait_for_a_remote_store() {

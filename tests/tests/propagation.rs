@@ -114,6 +114,45 @@ behaviours! {
         site.is_gone("the current parent", &after).await;
     }
 
+    async fn a_partial_copy_in_hand_sweeps_the_parents_that_the_row_has(site: Site) {
+        let article = site.article("partial").await;
+        let comment = site.comment(&article, None).await;
+        for round in 0..2 {
+            let before = site.reload_article(article.id).await;
+            let partial = comment::ActiveModel { id: sea_orm::ActiveValue::Unchanged(comment.id), body: Set(format!("round {round}")), ..Default::default() };
+            if round == 0 {
+                partial.update(&site.db).await.expect("updated");
+            } else {
+                partial.update_without_returning(&site.db).await.expect("updated");
+            }
+            let after = site.reload_article(article.id).await;
+            assert!(after.updated_at > before.updated_at, "round {round}: the article was touched");
+        }
+    }
+
+    async fn saves_of_one_row_at_the_same_time_each_touch_its_parent(site: Site) {
+        let article = site.article("crowd").await;
+        let comment = site.comment(&article, None).await;
+        for round in 0..5 {
+            let edit = async |text: &str| {
+                let mut edit = comment.clone().into_active_model();
+                edit.body = Set(format!("{text} {round}"));
+                edit.update(&site.db).await.expect("updated");
+                // Whatever the others do: after this save, a fragment of the article from before it is gone.
+                site.reload_article(article.id).await.updated_at
+            };
+            let before = site.reload_article(article.id).await;
+            site.fill(&before).await;
+            let (one, two, three) = tokio::join!(edit("one"), edit("two"), edit("three"));
+            assert!(one > before.updated_at && two > before.updated_at && three > before.updated_at);
+            site.is_gone("the article", &site.reload_article(article.id).await).await;
+        }
+        let key = comment.record_key();
+        site.fill(&key).await;
+        site.vote(&comment, "ada").await;
+        site.is_gone("the comment: no hold was left behind", &key).await;
+    }
+
     async fn a_delete_sweeps_though_only_the_key_is_given(site: Site) {
         let article = site.article("deletes").await;
         let comment = site.comment(&article, None).await;
@@ -259,6 +298,10 @@ behaviours! {
         let before = site.reload_article(article.id).await;
         titles.exec_and_sweep(&site.db).await.expect("renamed");
         assert!(site.reload_article(article.id).await.updated_at > before.updated_at, "its own version rises too");
+
+        let twice = article::Entity::update_many().col_expr(article::Column::UpdatedAt, Expr::value(before.updated_at));
+        let refused = twice.exec_and_sweep(&site.db).await.expect_err("the version is not the caller's").to_string();
+        assert!(refused.contains("updated_at") && refused.contains("leave it out"), "{refused}");
 
         let deleted = comment::Entity::delete_many().filter(comment::Column::ArticleId.eq(article.id)).exec_and_sweep(&site.db).await;
         assert_eq!(deleted.expect("deleted").rows_affected, 2);

@@ -168,6 +168,33 @@ behaviours! {
         assert_eq!(trips, 2, "one mark, one release");
     }
 
+    async fn a_parent_whose_own_save_failed_is_touched_for_its_child(site: Site) {
+        if site.backend == Backend::Postgres {
+            // A statement that fails ends the whole transaction there.
+            return;
+        }
+        let article = site.article("failed").await;
+        let before = site.reload_article(article.id).await;
+        let txn = site.db.begin().await.expect("begun");
+        let missing = article::ActiveModel { id: Set(article.id), title: Set("x".repeat(300)), ..Default::default() };
+        let failed = missing.update(&txn).await.is_err();
+        assert_eq!(failed, site.backend == Backend::MySql, "only MySQL limits the title");
+        new_comment(Some(article.id), None).insert(&txn).await.expect("a comment");
+        txn.commit().await.expect("committed");
+        assert!(site.reload_article(article.id).await.updated_at > before.updated_at);
+    }
+
+    async fn invalidating_by_hand_inside_a_transaction_is_refused(site: Site) {
+        let article = site.article("by hand").await;
+        let comment = site.comment(&article, None).await;
+        let txn = site.db.begin().await.expect("begun");
+        new_vote(&comment, "ada").insert(&txn).await.expect("a vote");
+        let refused = site.sweeper.invalidate(&comment).await.expect_err("refused").to_string();
+        assert!(refused.contains("after its COMMIT"), "{refused}");
+        txn.commit().await.expect("committed");
+        site.sweeper.invalidate(&comment).await.expect("invalidated");
+    }
+
     async fn a_commit_that_fails_releases_its_holds(site: Site) {
         if site.backend == Backend::MySql {
             // It has no deferred constraints, so that no COMMIT fails by itself.
