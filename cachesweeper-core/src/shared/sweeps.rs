@@ -99,7 +99,13 @@ impl Shared {
             return Err(Error::Refused { record: self.readable(&mark.logs[first].key), cause });
         }
         Counters::add(&self.counters.marks_failed, appended.failed.len());
-        tracing::warn!(records = appended.failed.len(), %cause, "records could not be marked before their write; they are invalidated as soon as the store answers");
+        // Once per outage: as long as something is owed, it has been said.
+        let (records, known) = (appended.failed.len(), self.owes());
+        if known {
+            tracing::debug!(records, %cause, "more records could not be marked before their write");
+        } else {
+            tracing::warn!(records, %cause, "records could not be marked before their write; they are invalidated as soon as the store answers");
+        }
         let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
         let (lost, kept) = mark.logs.drain(..).enumerate().partition::<Vec<_>, _>(|(position, _)| failed.contains(position));
         mark.failed.extend(lost.into_iter().map(|(_, log)| log));

@@ -1,7 +1,8 @@
 //! The embedded store: fragments and logs in this process, bounded in bytes.
 //!
 //! It serves one process. It never drops a version log with an open hold, delivers at once and has one clock, so it needs
-//! no marker. Inside is quick_cache, the fastest of those measured; expiry lives in our own entry.
+//! no marker. Inside is quick_cache; expiry lives in our own entry. Measured per hit on 100 values of 1 KiB, in one
+//! thread: quick_cache 25 ns, moka 129 ns, a locked hash map that evicts nothing 19 ns.
 
 use std::fmt;
 use std::sync::Arc;
