@@ -134,7 +134,7 @@ where
         return Ok(Vec::new());
     }
     stamp_new(&mut models, sea, &txn).await?;
-    let seeds: Vec<Seed> = models.iter().map(|am| (crate::hooks::Row { am, sea }).seed()).collect();
+    let seeds: Vec<Seed> = models.iter().map(|am| (crate::row::Row { am, sea }).seed()).collect();
     lock_parents(txn.sweeper(), &txn, &seeds).await?;
     let mut inserted = Vec::with_capacity(models.len());
     if txn.support_returning() {
@@ -149,7 +149,7 @@ where
             inserted.push(A::Entity::insert(model).exec_with_returning(&txn).await?);
         }
     }
-    txn.collect(inserted.iter().map(|model| crate::hooks::seed_of_model(model, sea)));
+    txn.collect(inserted.iter().map(|model| crate::row::seed_of_model(model, sea)));
     txn.commit().await?;
     Ok(inserted)
 }
@@ -160,13 +160,13 @@ where
     A::Entity: SweepEntity,
 {
     for model in models {
-        crate::hooks::stamp(model, sea, txn.sweeper(), txn, true, true).await?;
+        crate::row::stamp(model, sea, txn.sweeper(), txn, true, true).await?;
     }
     Ok(())
 }
 
 fn sea<E: SweepEntity>() -> Result<&'static SeaEntity, DbErr> {
-    crate::hooks::sea::<E>()
+    crate::row::sea::<E>()
 }
 
 /// A row that a bulk write will change.

@@ -51,6 +51,7 @@ mod describe;
 pub mod hooks;
 mod in_flight;
 mod recognise;
+mod row;
 mod touch;
 mod transaction;
 mod value;
