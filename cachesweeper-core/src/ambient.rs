@@ -2,14 +2,9 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::thread::ThreadId;
-
-use pin_project_lite::pin_project;
 
 use crate::RecordKey;
 
@@ -51,7 +46,8 @@ impl Render {
     }
 
     /// Runs a future as this render.
-    pub(crate) fn wrap<F: Future>(self: &Arc<Self>, future: F) -> Within<F> {
+    #[cfg(feature = "tokio")]
+    pub(crate) fn wrap<F: std::future::Future>(self: &Arc<Self>, future: F) -> Within<F> {
         Within { future, render: self.clone() }
     }
 }
@@ -71,24 +67,41 @@ impl Drop for Entered {
     }
 }
 
-pin_project! {
-    /// A future that runs as a render: it is the current one whenever the future is polled.
-    pub(crate) struct Within<F> {
-        #[pin]
-        future: F,
-        render: Arc<Render>,
+#[cfg(feature = "tokio")]
+mod within {
+    //! A future that runs as a render.
+
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+
+    use pin_project_lite::pin_project;
+
+    use super::{Entered, Render};
+
+    pin_project! {
+        /// A future that runs as a render: it is the current one whenever the future is polled.
+        pub(crate) struct Within<F> {
+            #[pin]
+            pub(in crate::ambient) future: F,
+            pub(in crate::ambient) render: Arc<Render>,
+        }
+    }
+
+    impl<F: Future> Future for Within<F> {
+        type Output = F::Output;
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+            let this = self.project();
+            let _entered = Entered::new(this.render.clone());
+            this.future.poll(cx)
+        }
     }
 }
 
-impl<F: Future> Future for Within<F> {
-    type Output = F::Output;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let _entered = Entered::new(this.render.clone());
-        this.future.poll(cx)
-    }
-}
+#[cfg(feature = "tokio")]
+pub(crate) use within::Within;
 
 /// A task, or a thread for blocking code (and for a runtime's main future, which is no task).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

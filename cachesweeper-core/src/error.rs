@@ -28,8 +28,8 @@ pub enum Error {
     },
     /// An entity's ancestors are found by a database query, and no connection is known.
     #[error(
-        "the ancestors of `{record}` are found by a query, but this sweeper knows no database: make a SweepConnection with it first, or \
-         invalidate through the ORM"
+        "the ancestors of `{record}` are found by a query, but this sweeper knows no database: with SeaORM make a SweepConnection with it \
+         first, with Diesel call `sweeper.invalidate_with(conn, …)`"
     )]
     NoDatabase {
         /// The record.

@@ -1,12 +1,12 @@
 //! Which store nodes can be used: a node that failed is left alone, gets our pending marks first, and is read again last.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use crate::Micros;
 use crate::store::{Op, Reply, StoreError};
 
 /// How a node is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Up,
     /// It failed: nothing is sent to it before `probe`.
@@ -23,14 +23,16 @@ enum State {
 }
 
 /// A sweep's record that must still be invalidated on a node.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Pending {
-    pub(crate) node: usize,
-    pub(crate) key: String,
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Pending {
+    /// The node.
+    pub node: usize,
+    /// The log's store key.
+    pub key: String,
 }
 
 /// How a [`Pending`] is owed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Owed {
     /// The write may land until then: what is delivered before must be delivered again after.
     until: Micros,
@@ -38,21 +40,22 @@ struct Owed {
 }
 
 /// The nodes' health. Pure: times and replies come in from outside.
-#[derive(Debug)]
-pub(crate) struct Health {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Health {
     nodes: Vec<State>,
-    pending: HashMap<Pending, Owed>,
+    pending: BTreeMap<Pending, Owed>,
     retry: Micros,
     skew: Micros,
 }
 
 impl Health {
-    pub(crate) fn new(nodes: usize, retry: Micros, skew: Micros) -> Self {
-        Self { nodes: vec![State::Up; nodes], pending: HashMap::new(), retry, skew }
+    /// All nodes are up, and nothing is owed.
+    pub fn new(nodes: usize, retry: Micros, skew: Micros) -> Self {
+        Self { nodes: vec![State::Up; nodes], pending: BTreeMap::new(), retry, skew }
     }
 
     /// Whether all nodes are well: the common case, in which nothing has to be filtered.
-    pub(crate) fn all_up(&self) -> bool {
+    pub fn all_up(&self) -> bool {
         self.nodes.iter().all(|state| matches!(state, State::Up))
     }
 
@@ -63,7 +66,7 @@ impl Health {
     /// Answers at once for nodes that are to be left alone: `None` means that the operation may be sent. When a node's time
     /// has come, one batch is let through as a probe; a node that is owed something is probed by writes only, so that reads
     /// do not take the turn of the delivery.
-    pub(crate) fn admit(&mut self, ops: &[Op], now: Micros) -> Vec<Option<Reply>> {
+    pub fn admit(&mut self, ops: &[Op], now: Micros) -> Vec<Option<Reply>> {
         let mut probing = HashSet::new();
         let mut admitted = Vec::with_capacity(ops.len());
         for op in ops {
@@ -85,7 +88,7 @@ impl Health {
     }
 
     /// Learns from the replies, and takes back what must not be read yet.
-    pub(crate) fn observe(&mut self, ops: &[Op], replies: &mut [Reply], now: Micros) {
+    pub fn observe(&mut self, ops: &[Op], replies: &mut [Reply], now: Micros) {
         for (op, reply) in ops.iter().zip(replies.iter()) {
             let owed = self.owes(op.node);
             let returning = State::Returning { until: now.plus(self.retry).plus(self.skew) };
@@ -111,18 +114,18 @@ impl Health {
 
     /// Remembers a record that must be invalidated as soon as its node answers.
     /// `until` is when the write that it belongs to has landed for certain.
-    pub(crate) fn owe(&mut self, pending: Pending, until: Micros) {
+    pub fn owe(&mut self, pending: Pending, until: Micros) {
         let owed = self.pending.entry(pending).or_insert(Owed { until, delivered: false });
         *owed = Owed { until: owed.until.max(until), delivered: false };
     }
 
     /// What is owed, for one attempt at delivering it.
-    pub(crate) fn owed(&self) -> Vec<Pending> {
+    pub fn owed(&self) -> Vec<Pending> {
         self.pending.keys().cloned().collect()
     }
 
     /// It was delivered.
-    pub(crate) fn deliver(&mut self, pending: &Pending, now: Micros) {
+    pub fn deliver(&mut self, pending: &Pending, now: Micros) {
         match self.pending.get_mut(pending) {
             Some(owed) if owed.until >= now => owed.delivered = true,
             _ => drop(self.pending.remove(pending)),

@@ -34,7 +34,7 @@ pub fn store_key(full: String) -> String {
 }
 
 /// An application's part of the store: the first part of every key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Namespace(String);
 
 impl Namespace {

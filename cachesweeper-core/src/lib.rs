@@ -24,14 +24,17 @@
 mod ambient;
 pub mod blocking;
 mod builder;
+pub mod climb;
 mod clock;
 mod config;
 pub mod digest;
 mod error;
 mod escape;
+pub mod face;
 mod flight;
 mod fragment;
-mod health;
+#[doc(hidden)]
+pub mod health;
 pub mod keys;
 mod page;
 pub mod protocol;

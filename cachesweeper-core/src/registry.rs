@@ -22,6 +22,8 @@ pub struct Entity {
 pub struct EntityInfo {
     /// The table's name, with its schema if it has one: `comment`, `blog.comment`.
     pub name: String,
+    /// The ORM whose derive registered it, for messages: `SeaORM`, `Diesel`.
+    pub orm: &'static str,
     /// The model's path, for messages.
     pub model: &'static str,
     /// How its records are versioned.
@@ -32,6 +34,8 @@ pub struct EntityInfo {
     pub max_depth: Option<u32>,
     /// The entities that its foreign keys point to.
     pub parents: Vec<ParentLink>,
+    /// The columns that `#[sweep(skip)]` leaves out.
+    pub skipped: Vec<String>,
     /// What contradicts itself in the model, as found at run time; any of it makes `build()` fail.
     pub problems: Vec<String>,
     /// The ORM's own part.
@@ -43,6 +47,8 @@ pub struct EntityInfo {
 pub struct ParentLink {
     /// The parent's table, with its schema if it has one.
     pub entity: String,
+    /// The foreign key's columns.
+    pub columns: Vec<String>,
     /// Whether it was listed in `#[sweep(parents(…))]`: then it must derive `CacheSweep` too.
     pub listed: bool,
 }
@@ -61,6 +67,11 @@ impl Entity {
     /// Its table's name, with its schema if it has one.
     pub fn name(&self) -> &str {
         &self.info().name
+    }
+
+    /// The part of an ORM's adapter; `None` if another ORM's derive registered it.
+    pub fn adapter<T: Any>(&self) -> Option<&'static T> {
+        self.info().adapter?.downcast_ref()
     }
 }
 
@@ -106,6 +117,18 @@ pub enum GraphError {
         /// The other.
         second: &'static str,
     },
+    /// Two ORMs tell different things of one table.
+    #[error("the table `{table}` is known to {first} and to {second}, and they disagree: {problem}")]
+    Disagreement {
+        /// The table.
+        table: String,
+        /// One ORM.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+        /// About what, and what to do.
+        problem: String,
+    },
     /// A model's attributes contradict its relations or its key.
     #[error("the model `{model}`: {problem}")]
     Contradiction {
@@ -148,10 +171,12 @@ pub struct Graph {
 /// An entity in the [`Graph`].
 #[derive(Debug)]
 pub struct Node {
-    /// The entity.
-    pub entity: &'static Entity,
+    /// The entity, once for each ORM that knows it.
+    pub entities: Vec<&'static Entity>,
     /// How its records are versioned.
     pub strategy: Strategy,
+    /// Whether a version of the whole table is kept too.
+    pub collection: bool,
     /// The tables of its parents that have versions too.
     pub parents: Vec<String>,
     /// Whether it is its own ancestor, so that climbing needs a bound.
@@ -162,6 +187,57 @@ pub struct Node {
     pub max_depth: u32,
     /// What is invalidated when the bound is hit.
     pub whole: RecordKey,
+}
+
+impl Node {
+    /// The table's name, with its schema if it has one.
+    pub fn name(&self) -> &str {
+        self.entities[0].name()
+    }
+
+    /// The part of an ORM's adapter.
+    pub fn adapter<T: Any>(&self) -> Option<&'static T> {
+        self.entities.iter().find_map(|entity| entity.adapter())
+    }
+
+    /// The entity as the ORM of this adapter knows it.
+    pub fn entity_of<T: Any>(&self) -> Option<&'static Entity> {
+        self.entities.iter().copied().find(|entity| entity.adapter::<T>().is_some())
+    }
+
+    fn bound(&self) -> Option<u32> {
+        self.entities.iter().filter_map(|entity| entity.info().max_depth).min()
+    }
+
+    fn disagreement(&self, with: &Entity, problem: String) -> GraphError {
+        let other = self.entities.iter().find(|entity| entity.info().orm != with.info().orm).copied().unwrap_or(self.entities[0]);
+        GraphError::Disagreement { table: with.name().to_owned(), first: other.info().orm, second: with.info().orm, problem }
+    }
+
+    /// Adds what another ORM tells of the same table.
+    fn join(&mut self, entity: &'static Entity) -> Result<(), GraphError> {
+        let info = entity.info();
+        if let Some(other) = self.entities.iter().find(|other| other.info().orm == info.orm) {
+            let (first, second) = (other.info().model, info.model);
+            return Err(GraphError::Duplicate { table: info.name.clone(), first, second });
+        }
+        if self.strategy != info.strategy {
+            let problem = "one versions it by a counter, the other by a column. Say the same #[sweep(using = …)] on both models".to_owned();
+            return Err(self.disagreement(entity, problem));
+        }
+        let differs = |one: &EntityInfo, other: &EntityInfo| one.skipped.iter().find(|column| !other.skipped.contains(column)).cloned();
+        let known = self.entities[0].info();
+        if let Some(column) = differs(info, known).or_else(|| differs(known, info)) {
+            let problem = format!(
+                "only one of them skips the column `{column}`, so its writes would leave the other's fragments stale. Say #[sweep(skip)] on both models, or on none"
+            );
+            return Err(self.disagreement(entity, problem));
+        }
+        self.collection |= info.collection;
+        self.entities.push(entity);
+        self.max_depth = self.bound().unwrap_or(Graph::DEFAULT_MAX_DEPTH);
+        Ok(())
+    }
 }
 
 impl Graph {
@@ -190,22 +266,25 @@ impl Graph {
             if let Some(problem) = info.problems.first() {
                 return Err(GraphError::Contradiction { model: info.model, problem: problem.clone() });
             }
+            if let Some(node) = nodes.get_mut(&info.name) {
+                node.join(entity)?;
+                continue;
+            }
             let node = Node {
-                entity,
+                entities: vec![entity],
                 strategy: info.strategy,
+                collection: info.collection,
                 parents: Vec::new(),
                 cyclic: false,
                 reads_whole: false,
                 max_depth: info.max_depth.unwrap_or(Self::DEFAULT_MAX_DEPTH),
                 whole: RecordKey::whole(&info.name),
             };
-            if let Some(other) = nodes.insert(info.name.clone(), node) {
-                let (first, second) = (other.entity.info().model, info.model);
-                return Err(GraphError::Duplicate { table: info.name.clone(), first, second });
-            }
+            nodes.insert(info.name.clone(), node);
         }
         let mut graph = Self { nodes };
         graph.link()?;
+        graph.check_orms()?;
         graph.check_cycles()?;
         Ok(graph)
     }
@@ -214,7 +293,7 @@ impl Graph {
         let mut links = Vec::new();
         for (name, node) in &self.nodes {
             let mut parents: Vec<String> = Vec::new();
-            for link in &node.entity.info().parents {
+            for link in node.entities.iter().flat_map(|entity| &entity.info().parents) {
                 if self.nodes.contains_key(&link.entity) {
                     if !parents.contains(&link.entity) {
                         parents.push(link.entity.clone());
@@ -234,18 +313,51 @@ impl Graph {
         Ok(())
     }
 
+    /// Where several ORMs are in one program, each must see all that is above its own entities.
+    fn check_orms(&self) -> Result<(), GraphError> {
+        let mut names: Vec<&String> = self.nodes.keys().collect();
+        names.sort();
+        for name in names {
+            let node = &self.nodes[name];
+            for entity in &node.entities {
+                let declared =
+                    |link: &&ParentLink| entity.info().parents.iter().any(|own| own.entity == link.entity && own.columns == link.columns);
+                let links = node.entities.iter().flat_map(|entity| &entity.info().parents);
+                let mut links = links.filter(|link| self.nodes.contains_key(&link.entity));
+                if let Some(ParentLink { entity: missing, columns, .. }) = links.find(|link| !declared(link)) {
+                    let columns = columns.join(", ");
+                    let problem = format!(
+                        "only one of them knows its parent `{missing}` by ({columns}). Declare the relation with both, and keep it in #[sweep(parents(…))]"
+                    );
+                    return Err(node.disagreement(entity, problem));
+                }
+                for parent in &node.parents {
+                    let above = &self.nodes[parent];
+                    if !above.entities.iter().any(|other| other.info().orm == entity.info().orm) {
+                        let (orm, other) = (entity.info().orm, above.entities[0].info().orm);
+                        let problem = format!(
+                            "a write to `{name}` with {orm} must find what is above `{parent}`. Derive CacheSweep on {orm}'s model of `{parent}` too"
+                        );
+                        return Err(GraphError::Disagreement { table: parent.clone(), first: other, second: orm, problem });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn check_cycles(&mut self) -> Result<(), GraphError> {
         let mut names: Vec<String> = self.nodes.keys().cloned().collect();
         names.sort();
         for name in &names {
             let Some(path) = self.way_back(name) else { continue };
-            let bounded = path.len() == 1 || path.iter().any(|table| self.nodes[table].entity.info().max_depth.is_some());
+            let bounded = path.len() == 1 || path.iter().any(|table| self.nodes[table].bound().is_some());
             if !bounded {
                 let mut tables = path;
                 tables.push(name.clone());
                 return Err(GraphError::UnboundedCycle { tables });
             }
-            let depths = path.iter().filter_map(|table| self.nodes[table].entity.info().max_depth);
+            let depths = path.iter().filter_map(|table| self.nodes[table].bound());
             let depth = depths.min().unwrap_or(Self::DEFAULT_MAX_DEPTH);
             if let Some(node) = self.nodes.get_mut(name) {
                 node.cyclic = true;
@@ -326,57 +438,4 @@ impl Graph {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    macro_rules! entity {
-        ($name:literal, $depth:expr, [$(($parent:literal, $listed:literal)),*]) => {{
-            static ENTITY: Entity = Entity::new(|| EntityInfo {
-                name: $name.into(),
-                model: concat!("app::", $name, "::Model"),
-                strategy: Strategy::Counter,
-                collection: false,
-                max_depth: $depth,
-                parents: vec![$(ParentLink { entity: $parent.into(), listed: $listed }),*],
-                problems: Vec::new(),
-                adapter: None,
-            });
-            &ENTITY
-        }};
-    }
-
-    #[test]
-    fn parents_without_the_derive_are_left_out_unless_they_are_listed() {
-        let vote = entity!("vote", None, [("comment", false), ("user", false)]);
-        let graph = Graph::new([vote, entity!("comment", None, [])]).expect("a sound graph");
-        assert_eq!(graph.table("vote").expect("registered").parents, ["comment"]);
-        let listed = entity!("vote", None, [("coment", true)]);
-        let error = Graph::new([listed, entity!("comment", None, [])]).expect_err("refused").to_string();
-        assert!(error.contains("`vote`") && error.contains("`coment`") && error.contains("did you mean `comment`?"), "{error}");
-    }
-
-    #[test]
-    fn two_models_of_one_table_are_refused() {
-        let error = Graph::new([entity!("comment", None, []), entity!("comment", None, [])]).expect_err("refused");
-        assert!(matches!(error, GraphError::Duplicate { table, .. } if table == "comment"));
-    }
-
-    #[test]
-    fn a_self_referring_entity_has_a_bound_of_its_own() {
-        let graph = Graph::new([entity!("comment", None, [("comment", false)])]).expect("a sound graph");
-        let node = graph.table("comment").expect("registered");
-        assert!(node.cyclic);
-        assert_eq!(node.max_depth, Graph::DEFAULT_MAX_DEPTH);
-    }
-
-    #[test]
-    fn a_cycle_of_several_entities_must_be_bounded() {
-        let (a, b) = (entity!("a", None, [("b", false)]), entity!("b", None, [("a", false)]));
-        let error = Graph::new([a, b]).expect_err("refused").to_string();
-        assert!(error.contains("`a` -> `b` -> `a`"), "{error}");
-        let bounded = entity!("b", Some(5), [("a", false)]);
-        let graph = Graph::new([entity!("a", None, [("b", false)]), bounded]).expect("a sound graph");
-        assert_eq!(graph.table("a").expect("registered").max_depth, 5);
-        assert!(graph.is_ancestor("b", "a") && graph.is_ancestor("a", "a"));
-    }
-}
+mod tests;

@@ -77,6 +77,8 @@ counters! {
     writes_refused,
     /// Writes in transactions whose end cannot be seen.
     plain_writes,
+    /// Writes that went past the hooks and wrappers, as far as they were noticed.
+    writes_unswept,
     /// Commits whose outcome is unknown.
     commits_unknown,
     /// Writes whose sweep could not be completed after their commit (a database query failed).

@@ -16,7 +16,7 @@ use crate::Micros;
 /// assert!(Ttl::new(Duration::from_secs(500)).is_ok());
 /// assert!(Ttl::new(Duration::ZERO).is_err());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ttl(u32);
 
 /// A lifetime that no store can keep.

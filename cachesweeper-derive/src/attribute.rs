@@ -4,6 +4,7 @@ use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, Ident, Lit, LitStr, Meta, Path, Token};
 
 use crate::errors::{Errors, list, nearest};
+use crate::parse::Orm;
 
 /// Where an attribute is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,9 +14,9 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    fn names(self) -> &'static [&'static str] {
+    fn names<O: Orm>(self) -> &'static [&'static str] {
         match self {
-            Self::Model => &["using", "parents", "collection", "hooks", "max_depth"],
+            Self::Model => O::ITEMS,
             Self::Field => &["skip"],
         }
     }
@@ -45,11 +46,12 @@ pub(crate) struct Item {
 }
 
 /// The items of all `#[sweep(…)]` among `attrs`.
-pub(crate) fn items(attrs: &[Attribute], place: Place, errors: &mut Errors) -> Vec<Item> {
+pub(crate) fn items<O: Orm>(attrs: &[Attribute], place: Place, errors: &mut Errors) -> Vec<Item> {
+    let valid = || list(place.names::<O>().iter().copied());
     let mut items: Vec<Item> = Vec::new();
     for attr in sweeps(attrs) {
         let Meta::List(content) = &attr.meta else {
-            errors.on(&attr.meta, format!("write `#[sweep(…)]`; valid on {}: {}", place.word(), list(place.names().iter().copied())));
+            errors.on(&attr.meta, format!("write `#[sweep(…)]`; valid on {}: {}", place.word(), valid()));
             continue;
         };
         let metas = match content.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated) {
@@ -60,7 +62,7 @@ pub(crate) fn items(attrs: &[Attribute], place: Place, errors: &mut Errors) -> V
             }
         };
         for meta in metas {
-            let Some(item) = item(meta, place, errors) else { continue };
+            let Some(item) = item::<O>(meta, place, errors) else { continue };
             if items.iter().any(|other| other.name == item.name) {
                 errors.on(item.meta.path(), format!("`{}` is given twice", item.name));
                 continue;
@@ -75,18 +77,23 @@ pub(crate) fn sweeps(attrs: &[Attribute]) -> impl Iterator<Item = &Attribute> {
     attrs.iter().filter(|attr| attr.path().is_ident("sweep"))
 }
 
-fn item(meta: Meta, place: Place, errors: &mut Errors) -> Option<Item> {
+fn item<O: Orm>(meta: Meta, place: Place, errors: &mut Errors) -> Option<Item> {
     let given = text(meta.path());
-    if let Some(name) = place.names().iter().find(|name| **name == given) {
+    let names = place.names::<O>();
+    if let Some(name) = names.iter().find(|name| **name == given) {
         return Some(Item { name, meta, misspelt: false });
     }
-    if place.other().names().contains(&given.as_str()) {
+    if let Some((_, reason)) = O::NOT_HERE.iter().find(|(name, _)| *name == given) {
+        errors.on(meta.path(), reason);
+        return None;
+    }
+    if place.other().names::<O>().contains(&given.as_str()) {
         errors.on(meta.path(), format!("`{given}` goes on {}, not on {}", place.other().word(), place.word()));
         return None;
     }
-    let meant = nearest(&given, place.names().iter().copied());
+    let meant = nearest(&given, names.iter().copied());
     let hint = meant.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
-    let valid = list(place.names().iter().copied());
+    let valid = list(names.iter().copied());
     errors.on(meta.path(), format!("unknown sweep attribute `{given}`{hint}; valid on {}: {valid}", place.word()));
     meant.map(|name| Item { name, meta, misspelt: true })
 }
@@ -152,8 +159,8 @@ impl Item {
     }
 
     /// `name(A, B)`. A path is reported, and read as its last word.
-    pub(crate) fn names(&self, example: &str, errors: &mut Errors) -> Option<Vec<Ident>> {
-        let usage = format!("`{0}` takes a list of relations, by their names in `Relation`: #[sweep({0}({example}))]", self.name);
+    pub(crate) fn names(&self, what: &str, example: &str, errors: &mut Errors) -> Option<Vec<Ident>> {
+        let usage = format!("`{0}` takes a list of {what}: #[sweep({0}({example}))]", self.name);
         let Meta::List(content) = &self.meta else {
             self.wrong(&self.meta, usage, errors);
             return None;

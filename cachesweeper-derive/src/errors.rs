@@ -15,6 +15,13 @@ impl Errors {
         }
     }
 
+    /// The mistake of what failed, if it did.
+    pub(crate) fn of(&mut self, read: syn::Result<()>) {
+        if let Err(error) = read {
+            self.push(error);
+        }
+    }
+
     pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.push(syn::Error::new(span, message));
     }

@@ -2,16 +2,17 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
-use syn::spanned::Spanned;
 
+use crate::expand::{at, optional, stub};
 use crate::parse::{Field, Model};
+use crate::read_seaorm::SeaOrm;
 
-pub(crate) fn expand(model: &Model) -> TokenStream {
+pub(crate) fn expand(model: &Model<SeaOrm>) -> TokenStream {
     if !model.is_model {
-        return stub(model);
+        return stub(model, &quote!(::cachesweeper_seaorm));
     }
     let traits = traits(model);
-    if model.is_ex {
+    if model.orm.is_ex {
         return quote! {
             const _: () = {
                 use ::cachesweeper_seaorm::__private as sweep;
@@ -21,7 +22,7 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
     }
     let entity = entity(model);
     let markers = markers(model);
-    let hooks = if model.manual_hooks { TokenStream::new() } else { hooks() };
+    let hooks = if model.orm.manual_hooks { TokenStream::new() } else { hooks() };
     quote! {
         const _: () = {
             use ::cachesweeper_seaorm::__private as sweep;
@@ -34,14 +35,14 @@ pub(crate) fn expand(model: &Model) -> TokenStream {
 }
 
 /// `CacheSweep` and `Dependencies`, for the model and for SeaORM's second struct of the dense format.
-fn traits(model: &Model) -> TokenStream {
+fn traits(model: &Model<SeaOrm>) -> TokenStream {
     let ident = &model.ident;
     let digested = model.fields.iter().filter(|field| field.skip.is_none());
     let digests = digested.map(|field| {
         let (name, ty) = (&field.ident, &field.ty);
         quote_spanned!(at(ty)=> (&&sweep::Column(&self.#name)).digest_into(&mut row);)
     });
-    let record_key = if model.is_ex {
+    let record_key = if model.orm.is_ex {
         // The dense format marks the key's fields, in the key's order. SeaORM's `get` works on the model itself only.
         let keys = model.fields.iter().filter(|field| field.primary_key).map(|field| &field.ident);
         quote!(sweep::key_of_values::<Entity>([#(::core::convert::Into::into(::core::clone::Clone::clone(&self.#keys))),*]))
@@ -85,50 +86,9 @@ fn traits(model: &Model) -> TokenStream {
     }
 }
 
-/// What is no entity's model gets impls that only satisfy the compiler, so that its uses are not reported as well.
-fn stub(model: &Model) -> TokenStream {
-    let ident = &model.ident;
-    let (impls, types, bounds) = model.generics.split_for_impl();
-    quote! {
-        const _: () = {
-            use ::cachesweeper_seaorm::__private as sweep;
-
-            #[automatically_derived]
-            impl #impls sweep::CacheSweep for #ident #types #bounds {
-                fn entity() -> &'static sweep::Entity {
-                    ::core::unreachable!()
-                }
-
-                fn record_key(&self) -> sweep::RecordKey {
-                    ::core::unreachable!()
-                }
-
-                fn row_digest(&self) -> u128 {
-                    ::core::unreachable!()
-                }
-
-                fn updated_at(&self) -> ::core::option::Option<sweep::Micros> {
-                    ::core::unreachable!()
-                }
-            }
-
-            #[automatically_derived]
-            impl #impls sweep::Dependencies for #ident #types #bounds {
-                fn collect_into(&self, _: &mut ::std::vec::Vec<sweep::Dependency>) {}
-            }
-        };
-    }
-}
-
-/// Where messages about a column's type point to. Names are resolved as everywhere else in the expansion: the type's own span
-/// would not see `self` and our locals if it comes out of a `macro_rules!`.
-fn at(ty: &syn::Type) -> proc_macro2::Span {
-    proc_macro2::Span::call_site().located_at(ty.span())
-}
-
 /// The entity's entry in the registry, and what the hooks need to know of it.
-fn entity(model: &Model) -> TokenStream {
-    let columns = model.fields.iter().map(|field| {
+fn entity(model: &Model<SeaOrm>) -> TokenStream {
+    let columns = model.columns().map(|field| {
         let Field { column, ty, .. } = field;
         let skip = field.skip.is_some();
         quote_spanned!(at(ty)=> sweep::SweepColumn::new::<_, #ty>(<EntityColumn>::#column, #skip))
@@ -145,10 +105,7 @@ fn entity(model: &Model) -> TokenStream {
         }
         None => quote!(::core::option::Option::None),
     };
-    let max_depth = match &model.max_depth {
-        Some(depth) => quote!(::core::option::Option::Some(#depth)),
-        None => quote!(::core::option::Option::None),
-    };
+    let max_depth = optional(model.max_depth.as_ref());
     let version = model.strategy_field().map(|Field { ty, .. }| {
         quote! {
             #[automatically_derived]
@@ -186,7 +143,7 @@ fn entity(model: &Model) -> TokenStream {
     }
 }
 
-fn markers(model: &Model) -> TokenStream {
+fn markers(model: &Model<SeaOrm>) -> TokenStream {
     let ident = &model.ident;
     let lookup = model.using.is_none().then(|| quote!(#[automatically_derived] impl sweep::KeyLookup for #ident {}));
     let collection = model.collection.then(|| quote!(#[automatically_derived] impl sweep::Collection for #ident {}));

@@ -3,6 +3,7 @@
 //! `update_many`, `delete_many` and `insert_many` run no hooks. [`ExecAndSweep::exec_and_sweep`] runs them in a transaction (a
 //! savepoint, inside of one) that first reads which rows they will change, with a lock, and so sweeps exactly those.
 
+use cachesweeper_core::face::Face;
 use sea_orm::sea_query::{Alias, Expr};
 use sea_orm::{
     ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, DeleteMany, DeleteResult, EntityTrait, IntoActiveModel, QueryFilter, QueryTrait,
@@ -10,7 +11,7 @@ use sea_orm::{
 };
 
 use crate::SweepTransaction;
-use crate::climb::{Seed, lock_parents, lock_rows};
+use crate::climb::{Row, Seed, lock_parents, lock_rows};
 use crate::describe::{SeaEntity, SweepEntity};
 use crate::touch::{Adapter, rising, stamp_value};
 
@@ -177,8 +178,8 @@ struct Matching {
 }
 
 fn seed_of_row<E: SweepEntity>(sea: &SeaEntity, row: &sea_orm::QueryResult) -> Result<Seed, DbErr> {
-    let (key, _, parents) = sea.read_keys(row)?;
-    Ok(Seed { entity: E::entity(), key: Some(key), parents })
+    let Row { record, parents, .. } = sea.read_keys(row)?;
+    Ok(Seed { entity: E::entity(), key: Some(record), parents })
 }
 
 /// Reads the rows that a statement will change, by its own WHERE, with a lock.
@@ -202,9 +203,9 @@ async fn matching<E: SweepEntity>(txn: &SweepTransaction, sea: &'static SeaEntit
     let sql = format!("{head} {condition} {lock}");
     let rows = txn.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
     let read = rows.iter().map(|row| {
-        let (key, values, parents) = sea.read_keys(row)?;
+        let Row { record, key, parents } = sea.read_keys(row)?;
         let stamp = sea.strategy.as_ref().map(|strategy| strategy.read(row)).transpose()?.flatten();
-        Ok(Matching { seed: Seed { entity: E::entity(), key: Some(key), parents }, key: values, stamp })
+        Ok(Matching { seed: Seed { entity: E::entity(), key: Some(record), parents }, key, stamp })
     });
     read.collect()
 }

@@ -1,15 +1,14 @@
 //! The commit of a transaction that has changed something: find, touch, mark, COMMIT, find again, release.
 
-use std::collections::BTreeMap;
-use std::future::Future;
-
+use cachesweeper_core::climb::own_touches;
+use cachesweeper_core::face::Face;
 use cachesweeper_core::registry::Entity;
 use cachesweeper_core::{Mark, Micros, Sweeper};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqliteTransactionMode, TransactionOptions, TransactionTrait, Value, sqlx,
 };
 
-use crate::climb::{Climbed, Seed, Touches, climb, current};
+use crate::climb::{Climbed, Seed, climb, current};
 use crate::describe::SeaEntity;
 use crate::touch::{Adapter, touch};
 
@@ -30,7 +29,9 @@ pub(crate) async fn commit(
     let mut climbed = climb(&sweeper, &txn, &seeds).await?;
     let quick = since.is_none_or(|since| sweeper.now() < since.plus(Micros::from(sweeper.config().hold / 2)));
     if !quick {
-        climbed.touch_also(own_touches(&seeds));
+        // The saved rows' versions were made when they were saved, which is long before this COMMIT; a page goes by the version
+        // being recent.
+        climbed.touch_also(own_touches(&seeds, SeaEntity::parse_key));
     }
     touch(&sweeper, &adapter.ticks, &txn, &climbed.touches).await?;
     let mut mark = match sweeper.mark(&climbed.records).await {
@@ -41,7 +42,7 @@ pub(crate) async fn commit(
         }
     };
     sweeper.count_sweep();
-    match commit_under(&sweeper, &mut mark, txn.commit()).await {
+    match sweeper.hold_while(&mut mark, txn.commit()).await {
         Ok(()) => {
             settle(&sweeper, &adapter, &db, &seeds, &climbed, mark).await;
             Ok(())
@@ -55,31 +56,6 @@ pub(crate) async fn commit(
             tracing::error!(%error, "the outcome of a COMMIT is unknown; what it may have changed is not cached for now");
             tokio::spawn(hold_on(sweeper, db, mark, climbed));
             Err(error)
-        }
-    }
-}
-
-/// The saved rows themselves, as rows to be touched: their versions were made when they were saved, which in a long
-/// transaction is long before COMMIT; a page goes by the version being recent.
-fn own_touches(seeds: &[Seed]) -> Touches {
-    let mut touches = Touches::new();
-    for seed in seeds {
-        let Some(sea) = SeaEntity::of(seed.entity).filter(|sea| sea.strategy.is_some()) else { continue };
-        let Some((record, key)) = seed.key.as_ref().and_then(|record| Some((record, sea.parse_key(record)?))) else { continue };
-        let (_, rows) = touches.entry(sea.name()).or_insert_with(|| (sea, BTreeMap::new()));
-        rows.insert(record.clone(), key);
-    }
-    touches
-}
-
-/// Renews the hold at half time while COMMIT runs.
-async fn commit_under(sweeper: &Sweeper, mark: &mut Mark, commit: impl Future<Output = Result<(), DbErr>>) -> Result<(), DbErr> {
-    let half = sweeper.config().hold / 2;
-    let mut commit = std::pin::pin!(commit);
-    loop {
-        tokio::select! {
-            result = &mut commit => return result,
-            () = tokio::time::sleep(half) => sweeper.renew(mark).await,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! The connection that sees what hooks cannot: the end of transactions, statements that fail, rows that move.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use cachesweeper_core::climb::own_touches;
+use cachesweeper_core::face::Face;
 use cachesweeper_core::store::BoxFuture;
 use cachesweeper_core::{RecordKey, Resolver, Sweeper, WeakSweeper};
 use sea_orm::{
@@ -13,7 +14,7 @@ use sea_orm::{
     TransactionError, TransactionOptions, TransactionTrait, Value,
 };
 
-use crate::climb::{Climbed, Seed, Touches, climb, current, lock_parents};
+use crate::climb::{Climbed, Seed, climb, current, lock_parents};
 use crate::commit::{hold_on, is_definite, report, touch_alone};
 use crate::describe::SeaEntity;
 use crate::hooks::end_save;
@@ -101,7 +102,7 @@ impl SweepConnection {
     /// `update` looks the same; there the hold is left to its hook, or to its deadline, and only the touches are done.
     async fn updated(&self, save: &Found) {
         let mut seeds = save.seeds.clone();
-        let row = seeds.first().and_then(|seed| Some((seed.entity, SeaEntity::of(seed.entity)?.parse_key(seed.key.as_ref()?)?)));
+        let row = seeds.first().and_then(|seed| Some((seed.entity, seed.entity.adapter::<SeaEntity>()?.parse_key(seed.key.as_ref()?)?)));
         if let Some((entity, key)) = row {
             // Where the row is now; the copy in hand may be old.
             match current(&self.db, entity, &key, false).await {
@@ -304,17 +305,11 @@ impl Resolver for DatabaseResolver {
                 cause: error.to_string(),
             };
             let mut seeds = Vec::with_capacity(records.len());
-            let mut own = Touches::new();
             for record in &records {
-                let Some((sea, key, seed)) = read_row(&sweeper, &self.db, record).await.map_err(failed)? else { continue };
-                if sea.strategy.is_some() {
-                    let (_, rows) = own.entry(sea.name()).or_insert_with(|| (sea, BTreeMap::new()));
-                    rows.insert(record.clone(), key);
-                }
-                seeds.push(seed);
+                seeds.extend(read_row(&sweeper, &self.db, record).await.map_err(failed)?);
             }
             let mut climbed = climb(&sweeper, &self.db, &seeds).await.map_err(failed)?;
-            climbed.touch_also(own);
+            climbed.touch_also(own_touches(&seeds, SeaEntity::parse_key));
             if !climbed.touches.is_empty() {
                 touch_alone(&sweeper, &Adapter::of(&sweeper), &self.db, &climbed).await.map_err(failed)?;
             }
@@ -326,15 +321,10 @@ impl Resolver for DatabaseResolver {
 }
 
 /// The row of a record that is known by its key. `None` for other ORMs' entities, collections and rows that are gone.
-async fn read_row(
-    sweeper: &Sweeper,
-    db: &DatabaseConnection,
-    record: &RecordKey,
-) -> Result<Option<(&'static SeaEntity, Vec<Value>, Seed)>, DbErr> {
+async fn read_row(sweeper: &Sweeper, db: &DatabaseConnection, record: &RecordKey) -> Result<Option<Seed>, DbErr> {
     let Some(node) = sweeper.graph().node(record).filter(|_| record.is_row()) else { return Ok(None) };
-    let Some(sea) = SeaEntity::of(node.entity) else { return Ok(None) };
-    let Some(key) = sea.parse_key(record) else { return Ok(None) };
-    let Some(mut seed) = current(db, node.entity, &key, false).await? else { return Ok(None) };
-    seed.key = Some(record.clone());
-    Ok(Some((sea, key, seed)))
+    let Some(entity) = node.entity_of::<SeaEntity>() else { return Ok(None) };
+    let Some(key) = entity.adapter::<SeaEntity>().and_then(|sea| sea.parse_key(record)) else { return Ok(None) };
+    let Some(seed) = current(db, entity, &key, false).await? else { return Ok(None) };
+    Ok(Some(Seed { key: Some(record.clone()), ..seed }))
 }

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use cachesweeper_core::climb::Parent;
 use cachesweeper_core::digest::TimestampColumn;
 use cachesweeper_core::registry::{Entity, EntityInfo, ParentLink};
 use cachesweeper_core::{Micros, RecordKey, Strategy};
@@ -148,17 +149,6 @@ impl StrategyColumn {
     }
 }
 
-/// A relation to a parent, as columns.
-#[derive(Clone, Debug)]
-pub(crate) struct Parent {
-    /// The parent's table, as the registry names it.
-    pub(crate) entity: String,
-    /// The foreign key, as positions in [`SeaEntity::columns`].
-    pub(crate) from: Vec<usize>,
-    /// The columns it points to.
-    pub(crate) to: Vec<String>,
-}
-
 /// What the sweeper knows of an entity beside the registry.
 pub(crate) struct SeaEntity {
     pub(crate) table: sea_orm::sea_query::TableRef,
@@ -171,11 +161,6 @@ pub(crate) struct SeaEntity {
 }
 
 impl SeaEntity {
-    /// The SeaORM part of an entity; `None` if another ORM's derive registered it.
-    pub(crate) fn of(entity: &'static Entity) -> Option<&'static Self> {
-        entity.info().adapter?.downcast_ref()
-    }
-
     pub(crate) fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
@@ -187,11 +172,6 @@ impl SeaEntity {
             return None;
         }
         self.primary_key.iter().zip(parts).map(|(&column, part)| self.columns[column].parse(&part)).collect()
-    }
-
-    /// Whether a parent is named by its primary key, so that a foreign key alone tells its record.
-    pub(crate) fn is_primary_key(&self, columns: &[String]) -> bool {
-        columns.len() == self.primary_key.len() && columns.iter().zip(&self.primary_key).all(|(name, &key)| self.columns[key].name == name)
     }
 }
 
@@ -280,12 +260,17 @@ pub fn describe<E: SweepEntity>(declared: Declared) -> EntityInfo {
     let parents: Vec<Parent> = relations.iter().filter_map(|relation| parent_of(relation, &declared.columns)).collect();
     let primary_key: Vec<usize> = <E::PrimaryKey as Iterable>::iter().filter_map(|key| column(key.into_column().as_str())).collect();
     let problems = problems(&declared, &relations, &primary_key, &parents);
-    let links = parents.iter().map(|parent| ParentLink { entity: parent.entity.clone(), listed });
+    let links = parents.iter().map(|parent| {
+        let columns = parent.from.iter().map(|&at| declared.columns[at].name.to_owned()).collect();
+        ParentLink { entity: parent.entity.clone(), columns, listed }
+    });
     let info = EntityInfo {
         name: entity_name(entity.schema_name(), entity.table_name()),
+        orm: "SeaORM",
         model: declared.model,
         strategy: if declared.strategy.is_some() { Strategy::UpdatedAt } else { Strategy::Counter },
         collection: declared.collection,
+        skipped: declared.columns.iter().filter(|column| column.skip).map(|column| column.name.to_owned()).collect(),
         max_depth: declared.max_depth,
         parents: links.collect(),
         problems,

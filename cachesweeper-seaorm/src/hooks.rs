@@ -39,6 +39,7 @@
 //! # fn main() {}
 //! ```
 
+use cachesweeper_core::face::Face;
 use cachesweeper_core::{Mark, Micros, RecordKey, Sweeper, WeakSweeper};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseConnection, DbErr, ModelTrait};
 

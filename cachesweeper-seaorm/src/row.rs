@@ -1,6 +1,7 @@
 //! A row under save, as its ActiveModel or its model tells of it; and the version that a save gives it.
 
 use cachesweeper_core::Sweeper;
+use cachesweeper_core::face::Face;
 use sea_orm::{ActiveModelTrait, ActiveValue, ConnectionTrait, DbErr, EntityTrait, IdenStatic, Iterable, ModelTrait, Value};
 
 use crate::climb::Seed;
@@ -64,7 +65,7 @@ where
 }
 
 pub(crate) fn sea<E: SweepEntity>() -> Result<&'static SeaEntity, DbErr> {
-    SeaEntity::of(E::entity()).ok_or_else(|| DbErr::Custom(format!("{} was not registered by SeaORM's derive", E::entity().name())))
+    E::entity().adapter::<SeaEntity>().ok_or_else(|| DbErr::Custom(format!("{} was not registered by SeaORM's derive", E::entity().name())))
 }
 
 pub(crate) fn seed_of_model<M>(model: &M, sea: &SeaEntity) -> Seed

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cachesweeper_core::face::Face;
 use cachesweeper_core::registry::Entity;
 use cachesweeper_core::{Micros, Sweeper};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query, SimpleExpr, UpdateStatement};
@@ -173,7 +174,7 @@ pub(crate) async fn current_stamp<C: ConnectionTrait>(
     key: &[Value],
     lock: bool,
 ) -> Result<Option<Micros>, DbErr> {
-    let Some(sea) = SeaEntity::of(entity) else { return Ok(None) };
+    let Some(sea) = entity.adapter::<SeaEntity>() else { return Ok(None) };
     let Some(strategy) = &sea.strategy else { return Ok(None) };
     let mut select = Query::select();
     select.column(Alias::new(strategy.name)).from(sea.table.clone()).cond_where(sea.any_of(&sea.primary_key_names(), &[key.to_vec()]));
@@ -195,7 +196,7 @@ pub(crate) struct Adapter {
 
 impl Adapter {
     pub(crate) fn of(sweeper: &Sweeper) -> Arc<Self> {
-        sweeper.adapter(Self::default).unwrap_or_default()
+        sweeper.adapter(Self::default)
     }
 }
 

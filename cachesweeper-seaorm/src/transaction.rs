@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cachesweeper_core::face::Face;
 use cachesweeper_core::registry::Entity;
 use cachesweeper_core::{ChangesPending, Micros, RecordKey, Sweeper};
 use sea_orm::{

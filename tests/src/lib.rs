@@ -1,46 +1,19 @@
-//! What the integration tests share: entities, databases, stores.
+//! What the integration tests share: databases, stores, and a site that is written to with each ORM.
 //!
 //! `tests/run` starts the servers and names them in the environment. What is not named is not tested, so that plain
 //! `cargo test` works with nothing installed: SQLite and the memory store are always there.
 
 pub mod database;
-pub mod entity;
+mod macros;
 pub mod memcached;
+mod namespace;
+pub mod orm;
 pub mod site;
 
-pub use database::Backend;
+pub use database::{Backend, Database};
 pub use memcached::{Memcached, Placement};
+pub use orm::diesel::Diesel;
+pub use orm::diesel_async::DieselAsync;
+pub use orm::seaorm::SeaOrm;
+pub use orm::{Orm, Writer};
 pub use site::Site;
-
-/// Runs one behaviour on every backend and every store: one test each, so that a failure names its combination.
-#[macro_export]
-macro_rules! behaviours {
-    ($($(#[$meta:meta])* async fn $name:ident($site:ident: Site) $body:block)*) => {$(
-        $(#[$meta])*
-        mod $name {
-            use super::*;
-
-            async fn behaviour($site: $crate::Site) $body
-
-            $crate::behaviours!(@combination sqlite_memory, Sqlite, Memory);
-            $crate::behaviours!(@combination sqlite_memcached, Sqlite, One);
-            $crate::behaviours!(@combination sqlite_two_memcached, Sqlite, Two);
-            $crate::behaviours!(@combination postgres_memory, Postgres, Memory);
-            $crate::behaviours!(@combination postgres_memcached, Postgres, One);
-            $crate::behaviours!(@combination postgres_two_memcached, Postgres, Two);
-            $crate::behaviours!(@combination mysql_memory, MySql, Memory);
-            $crate::behaviours!(@combination mysql_memcached, MySql, One);
-            $crate::behaviours!(@combination mysql_two_memcached, MySql, Two);
-        }
-    )*};
-    (@combination $name:ident, $backend:ident, $placement:ident) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            let Some(site) = $crate::Site::open($crate::Backend::$backend, $crate::Placement::$placement).await else {
-                eprintln!("not run: its servers are not named in the environment (see tests/run)");
-                return;
-            };
-            behaviour(site).await;
-        }
-    };
-}

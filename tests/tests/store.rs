@@ -7,13 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use cachesweeper_core::face::Face as _;
 use cachesweeper_core::store::memcached::{AsyncMemcachedStore, MemcachedOptions, MemcachedStore};
 use cachesweeper_core::store::{Action, AsyncStore, Op, Reply, Store};
-use cachesweeper_core::{Policy, RecordKey, Sweeper, Ttl, blocking};
-use cachesweeper_tests::memcached::{Memcached, Placement};
-use cachesweeper_tests::site::{new_vote, quick};
-use cachesweeper_tests::{Backend, Site};
-use sea_orm::{ActiveModelTrait, EntityTrait};
+use cachesweeper_core::{RecordKey, Sweeper, Ttl, blocking};
+use cachesweeper_tests::Memcached;
+use cachesweeper_tests::site::quick;
 
 const DAY: Ttl = Ttl::days(1);
 
@@ -197,60 +196,4 @@ async fn both_faces_share_fragments_and_sweeps() {
     one.invalidate_records(std::slice::from_ref(&key)).await;
     assert_eq!(from_blocking().outcome().word(), "miss");
     assert_eq!(from_async().await, "blocking");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_dies_fails_no_save_and_no_page_and_shows_nothing_old_when_it_is_back() {
-    let Some(mut server) = Memcached::start(&[]) else { return };
-    let site = Site::open_with(Backend::Sqlite, Placement::Memory, |builder| builder.memcached([server.address()])).await.expect("a site");
-    let article = site.article("outage").await;
-    let comment = site.comment(&article, None).await;
-    let votes = async || cachesweeper_tests::entity::vote::Entity::find().all(&site.db).await.expect("a query").len().to_string();
-    let page = async || {
-        site.sweeper
-            .fragment(&comment, "votes")
-            .get_or_render(async || Ok::<_, std::convert::Infallible>(votes().await))
-            .await
-            .expect("rendered")
-    };
-    page().await;
-    for round in 0..3 {
-        server.kill();
-        for voter in 0..5 {
-            site.vote(&comment, &format!("{round} {voter}")).await;
-            assert_eq!(*page().await, *votes().await, "without the store, pages are rendered");
-        }
-        server.restart();
-        let until = std::time::Instant::now() + Duration::from_secs(20);
-        loop {
-            let shown = page().await;
-            assert_eq!(*shown, *votes().await, "{:?}", shown.outcome());
-            if shown.outcome().word() == "hit" {
-                break;
-            }
-            assert!(std::time::Instant::now() < until, "{:?}", site.sweeper.stats());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-    let stats = site.sweeper.stats();
-    assert!(stats.marks_failed > 0 && stats.bypasses_node_down > 0, "{stats:?}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn under_abort_a_save_is_refused_and_rolled_back_while_the_store_is_down() {
-    let Some(mut server) = Memcached::start(&[]) else { return };
-    let open = |builder: cachesweeper_seaorm::Builder<Sweeper>| builder.memcached([server.address()]).policy(Policy::Abort);
-    let site = Site::open_with(Backend::Sqlite, Placement::Memory, open).await.expect("a site");
-    let article = site.article("abort").await;
-    let comment = site.comment(&article, None).await;
-    let before = site.reload_article(article.id).await;
-    server.kill();
-    let single = new_vote(&comment, "ada").insert(&site.db).await.expect_err("refused").to_string();
-    assert!(single.contains("rolled back") && single.contains("Proceed"), "{single}");
-    let txn = sea_orm::TransactionTrait::begin(&site.db).await.expect("begun");
-    new_vote(&comment, "bob").insert(&txn).await.expect("collected");
-    txn.commit().await.expect_err("refused");
-    assert!(cachesweeper_tests::entity::vote::Entity::find().all(&site.db).await.expect("a query").is_empty());
-    assert_eq!(site.reload_article(article.id).await.updated_at, before.updated_at, "the touch was rolled back too");
-    assert_eq!(site.sweeper.stats().writes_refused, 2);
 }

@@ -1,10 +1,12 @@
 //! The blocking driver: runs machines against the store, and delivers what is owed to it.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 
 use super::Sweeper;
+use crate::face::{Face, now};
 use crate::protocol::{Input, Machine, Step};
-use crate::shared::{Shared, merge};
+use crate::shared::{Mark, Shared, merge};
 use crate::store::{Op, Reply, Store};
 
 impl Sweeper {
@@ -22,7 +24,7 @@ impl Sweeper {
         replies
     }
 
-    pub(crate) fn drive<M: Machine>(&self, mut machine: M) -> M::Output {
+    pub(crate) fn drive_now<M: Machine>(&self, mut machine: M) -> M::Output {
         let mut input = Input::Start;
         loop {
             input = match machine.advance(input, self.shared.clock.tick()) {
@@ -35,9 +37,30 @@ impl Sweeper {
             };
         }
     }
+}
+
+impl Face for Sweeper {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn drive<M: Machine + Send>(&self, machine: M) -> impl Future<Output = M::Output> + Send
+    where
+        M::Output: Send,
+    {
+        std::future::ready(self.drive_now(machine))
+    }
+
+    fn hold_while<T: Send>(&self, mark: &mut Mark, commit: impl Future<Output = T> + Send) -> impl Future<Output = T> + Send {
+        std::future::ready(self.renew_while(mark, || now(commit)))
+    }
+
+    fn hold_on(&self, mark: Mark) {
+        self.renew_on(mark);
+    }
 
     /// Delivers what is owed to the store, on a thread of its own that ends when nothing is owed any more.
-    pub(super) fn deliver_later(&self) {
+    fn deliver_later(&self) {
         if !self.shared.owes() || !self.shared.start_delivering() {
             return;
         }
@@ -55,7 +78,7 @@ fn deliver(shared: &Weak<Shared>, store: &Arc<dyn Store>) {
         let interval = shared.config.retry_interval;
         let sweeper = Sweeper { shared, store: store.clone() };
         if let Some((owed, append)) = sweeper.shared.begin_delivery() {
-            let appended = sweeper.drive(append);
+            let appended = sweeper.drive_now(append);
             sweeper.shared.end_delivery(&owed, &appended);
         }
         if !sweeper.shared.owes() {

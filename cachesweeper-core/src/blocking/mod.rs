@@ -2,17 +2,20 @@
 
 mod driver;
 mod page;
+mod renewal;
 mod serving;
 
 use std::sync::Arc;
 
+use crate::face::{Face, now};
 use crate::fragment::{FragmentOf, FragmentsOf};
 use crate::page::{PageOf, PageState};
 use crate::shared::{Installed, Mark, Shared};
-use crate::stats::Counters;
 use crate::store::Store;
 use crate::{Builder, CacheSweep, Dependencies, Error, RecordKey, Stats};
 
+pub(crate) use renewal::Renewals;
+#[cfg(feature = "tokio")]
 pub(crate) use serving::{land, only, share};
 
 /// One fragment, before it is looked up.
@@ -56,6 +59,11 @@ impl Sweeper {
         self.shared.counters.snapshot()
     }
 
+    /// The settings.
+    pub fn config(&self) -> &crate::Config {
+        &self.shared.config
+    }
+
     /// One fragment: `name`, of everything it shows.
     pub fn fragment<D: Dependencies>(&self, on: D, name: &str) -> Fragment<'_> {
         Fragment::new(self, on, name)
@@ -89,14 +97,7 @@ impl Sweeper {
 
     /// Invalidates exactly these records, now.
     pub fn invalidate_records(&self, records: &[RecordKey]) {
-        let logs = self.shared.logs(records);
-        if logs.is_empty() {
-            return;
-        }
-        Counters::add(&self.shared.counters.records_swept, logs.len());
-        let appended = self.drive(self.shared.begin_invalidate(logs.clone()));
-        self.shared.owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect(), crate::Micros(0));
-        self.deliver_later();
+        now(Face::invalidate_records(self, records));
     }
 
     /// Opens a hold on these records: readers neither serve nor store fragments of them until it is released.
@@ -105,22 +106,12 @@ impl Sweeper {
     ///
     /// [`Error::Refused`] under [`Policy::Abort`](crate::Policy::Abort), if a store node does not answer.
     pub fn mark(&self, records: &[RecordKey]) -> Result<Mark, Error> {
-        let logs = self.shared.logs(records);
-        Counters::add(&self.shared.counters.records_swept, logs.len());
-        let (mark, append) = self.shared.begin_mark(logs, self.shared.rules.hold);
-        let appended = self.drive(append);
-        self.shared.end_mark(mark, appended)
+        now(Face::mark(self, records))
     }
 
     /// Ends a hold after the write has committed, or was rolled back.
     pub fn release(&self, mark: &Mark) {
-        if mark.is_empty() {
-            return;
-        }
-        let (append, must_arrive) = self.shared.begin_release(mark);
-        let appended = self.drive(append);
-        self.shared.end_release(mark, &appended, must_arrive);
-        self.deliver_later();
+        now(Face::release(self, mark));
     }
 }
 

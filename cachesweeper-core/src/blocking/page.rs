@@ -19,7 +19,7 @@ impl Page {
         let mut prefetch = Prefetch::default();
         plan(&mut prefetch);
         let (lookup, keys) = self.page.begin_prefetch(&prefetch);
-        let lookups = self.sweeper.drive(lookup);
+        let lookups = self.sweeper.drive_now(lookup);
         self.page.end_prefetch(keys, lookups);
     }
 
@@ -45,6 +45,6 @@ impl Tags for Page {
         settings: TagSettings,
         body: &mut dyn FnMut() -> Result<String, Box<dyn std::error::Error + Send + Sync>>,
     ) -> Result<Rendered, TagError> {
-        self.page.tag(on, settings, body, Some(&|lookup| self.sweeper.drive(lookup)))
+        self.page.tag(on, settings, body, Some(&|lookup| self.sweeper.drive_now(lookup)))
     }
 }

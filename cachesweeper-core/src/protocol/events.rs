@@ -8,7 +8,7 @@ use crate::version::{Event, Uid, VersionLog};
 use crate::{Micros, Tick};
 
 /// A log to write to: its node and its store key.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogAddress {
     /// The store node.
     pub node: usize,
@@ -17,7 +17,7 @@ pub struct LogAddress {
 }
 
 /// What became of an [`Append`].
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Appended {
     /// The logs that could not be written, by their position, with the cause.
     pub failed: Vec<(usize, StoreError)>,
@@ -35,7 +35,7 @@ pub struct Appended {
 /// read (by an invalidation in the same batch), and a log that is there is replaced by its compaction with the events at its
 /// end. To keep logs from growing under
 /// writes alone, now and then a mark also reads the logs and compacts the long ones.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
     rules: Rules,
     logs: Vec<LogAddress>,
@@ -53,7 +53,7 @@ pub struct Append {
     result: Appended,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asked {
     /// `append`, and `add` if a log is needed.
     Append,

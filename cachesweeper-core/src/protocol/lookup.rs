@@ -15,7 +15,7 @@ use crate::version::{Marker, Stamp, StampBuilder, Token, Uid, VersionLog};
 use crate::{Micros, Tick};
 
 /// What a lookup found of one fragment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Found {
     /// It is valid.
     Hit(Cached),
@@ -38,7 +38,7 @@ pub enum Found {
 }
 
 /// What a lookup found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lookups {
     /// For each query, in order.
     pub found: Vec<Found>,
@@ -60,12 +60,12 @@ enum LogState {
 }
 
 /// Looks fragments up. See [`Found`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lookup {
     rules: Rules,
     queries: Vec<Query>,
     logs: Vec<LogAddress>,
-    positions: HashMap<LogAddress, usize>,
+    positions: BTreeMap<LogAddress, usize>,
     /// The marker's key and the nodes that it is read on.
     marker: String,
     nodes: Vec<usize>,
@@ -79,7 +79,7 @@ pub struct Lookup {
 impl Lookup {
     /// A lookup of these queries; `marker` is the store key of the nodes' markers.
     pub fn new(rules: Rules, marker: String, queries: Vec<Query>) -> Self {
-        let (mut logs, mut positions) = (Vec::new(), HashMap::new());
+        let (mut logs, mut positions) = (Vec::new(), BTreeMap::new());
         let mut nodes = Vec::new();
         for query in queries.iter().filter(|query| query.refused.is_none()) {
             nodes.push(query.node);

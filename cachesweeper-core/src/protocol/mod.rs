@@ -54,7 +54,7 @@ pub trait Machine {
 }
 
 /// The times and sizes that the protocol goes by; the same in every process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rules {
     /// How far the clocks of two processes may differ.
     pub skew: Micros,

@@ -12,7 +12,7 @@ use crate::version::Stamp;
 use crate::{Dependency, Micros, Strategy, Ttl};
 
 /// When the caller's data are loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// By the closure that renders: after the lookup.
     Closure,
@@ -21,7 +21,7 @@ pub enum Mode {
 }
 
 /// One part of a stamp.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Part {
     /// The digest of a row in hand.
     Row(u128),
@@ -30,7 +30,7 @@ pub(super) enum Part {
 }
 
 /// One fragment to look up.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
     pub(super) full_key: String,
     pub(super) store_key: String,
@@ -132,7 +132,7 @@ impl Query {
 }
 
 /// A fragment's body from the store.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cached {
     /// The rendered output; UTF-8.
     pub body: Bytes,

@@ -18,7 +18,7 @@ use crate::version::Stamp;
 use crate::{Micros, Tick};
 
 /// How one fragment was served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Served {
     /// From the store, and valid.
     Hit(Cached),
@@ -33,7 +33,7 @@ pub enum Served {
 }
 
 /// Why a rendered fragment was not stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Unstored {
     /// The lookup was a bypass.
     Bypass(Reason),
@@ -65,7 +65,7 @@ pub enum ServeStep {
 }
 
 /// A render that callers can share.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Flight {
     /// The fragment's position.
     pub position: usize,
@@ -94,7 +94,7 @@ pub enum ServeInput {
     Rendered(Vec<Bytes>, bool),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Waiting for a lookup's answer.
     Unknown,
@@ -113,7 +113,7 @@ enum State {
     Served(Served),
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
     LookUp(Box<Lookup>, Vec<usize>),
     Flights,
@@ -126,7 +126,7 @@ enum Stage {
 }
 
 /// Serves fragments: look up, join flights, take leases, render, store. A driver runs it.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Serve {
     rules: Rules,
     namespace: Namespace,

@@ -35,7 +35,7 @@ impl Shared {
 
     fn warn_of_unknown(&self, record: &RecordKey) {
         if self.graph.node(record).is_none() && self.first_time(&format!("unknown: {}", record.entity())) {
-            let nearest = crate::nearest(record.entity(), self.graph.nodes().map(|node| node.entity.name()));
+            let nearest = crate::nearest(record.entity(), self.graph.nodes().map(|node| node.name()));
             let hint = nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
             tracing::warn!(%record, "no model of the table `{}` derives CacheSweep{hint}; only invalidate({record}) will change its version", record.entity());
         }

@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::ambient::Changes;
+use crate::blocking::Renewals;
+use crate::face::Adapters;
 use crate::flight::Flights;
 use crate::health::Health;
 use crate::keys::Namespace;
@@ -22,7 +24,8 @@ pub use sweeps::Mark;
 
 /// The common part of a sweeper.
 #[derive(Debug)]
-pub(crate) struct Shared {
+#[allow(unreachable_pub, reason = "named by a hidden method of `Face`")]
+pub struct Shared {
     pub(crate) config: Config,
     pub(crate) rules: Rules,
     pub(crate) namespace: Namespace,
@@ -32,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) flights: Arc<Flights>,
     pub(crate) changes: Arc<Changes>,
     pub(crate) info: StoreInfo,
+    pub(crate) adapters: Adapters,
+    pub(crate) renewals: Renewals,
     default_ttl: Ttl,
     router: Router,
     health: Mutex<Health>,
@@ -55,6 +60,8 @@ impl Shared {
             clock,
             flights: Arc::default(),
             changes: Arc::default(),
+            adapters: Adapters::default(),
+            renewals: Renewals::default(),
             default_ttl,
             router,
             health: Mutex::new(health),
@@ -95,7 +102,11 @@ impl Shared {
         if let Some(Reply::Failed(error)) = replies.iter().find(|reply| matches!(reply, Reply::Failed(_))) {
             tracing::debug!(failed, %error, "store operations failed");
             if self.first_time(&format!("store: {error}")) {
-                tracing::warn!(%error, "the store does not answer; pages are rendered without it until it does");
+                if error.down {
+                    tracing::warn!(%error, "the store does not answer; pages are rendered without it until it does");
+                } else {
+                    tracing::warn!(%error, "the store refused an operation; what it was for is rendered, or delivered later");
+                }
             }
         }
     }

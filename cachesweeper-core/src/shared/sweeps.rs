@@ -5,14 +5,14 @@ use std::sync::atomic::Ordering;
 
 use super::Shared;
 use crate::health::Pending;
-use crate::protocol::{Append, Appended, LogAddress};
+use crate::protocol::{Append, Appended, LogAddress, Rules};
 use crate::stats::Counters;
 use crate::store::Op;
 use crate::version::Uid;
-use crate::{Error, Micros, Policy, RecordKey, Strategy};
+use crate::{Error, Micros, Policy, RecordKey, Strategy, Tick};
 
-/// An open hold: what [`release`](crate::Sweeper::release) needs to end it.
-#[derive(Clone, Debug, Default)]
+/// An open hold: what [`release`](crate::face::Face::release) needs to end it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Mark {
     pub(crate) logs: Vec<LogAddress>,
     pub(crate) uids: Vec<Uid>,
@@ -58,6 +58,75 @@ impl Mark {
     }
 }
 
+/// The life of a mark, without clock and store: what the methods of `Face` drive, and a model checker too.
+#[doc(hidden)]
+impl Mark {
+    /// A mark on these logs, and the machine that makes it.
+    pub fn begin(rules: Rules, logs: Vec<LogAddress>, hold: Micros, tick: Tick) -> (Self, Append) {
+        let (uid, deadline) = (Uid::new(tick), tick.now.plus(hold));
+        let append = Append::mark(rules, logs.clone(), uid, deadline);
+        (Self { logs, uids: vec![uid], deadline, ..Self::default() }, append)
+    }
+
+    /// Tells the logs that were marked from those that could not be.
+    pub fn sort_out(&mut self, appended: &Appended) {
+        let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
+        let (lost, kept) = self.logs.drain(..).enumerate().partition::<Vec<_>, _>(|(position, _)| failed.contains(position));
+        self.failed.extend(lost.into_iter().map(|(_, log)| log));
+        self.logs = kept.into_iter().map(|(_, log)| log).collect();
+        self.compactions.clone_from(&appended.compactions);
+    }
+
+    /// What was marked of it, to be given back: nothing will be written.
+    #[must_use]
+    pub fn given_back(mut self, appended: &Appended) -> Self {
+        self.sort_out(appended);
+        Self { failed: Vec::new(), compactions: Vec::new(), ..self }
+    }
+
+    /// Takes in that the hold was opened anew.
+    pub fn renewed(&mut self, fresh: Self, appended: &Appended) {
+        self.uids.extend(fresh.uids);
+        if appended.failed.is_empty() {
+            self.deadline = fresh.deadline;
+        }
+    }
+
+    /// Invalidates these logs too when it is released. A release without its mark invalidates by itself; unlike a hold's, it
+    /// must arrive.
+    pub fn invalidate_also(&mut self, more: Vec<LogAddress>, tick: Tick) {
+        if self.uids.is_empty() {
+            self.uids.push(Uid::new(tick));
+        }
+        self.logs.extend(more);
+        self.deadline = tick.now;
+    }
+
+    /// The machine that releases it, and whether its delivery must be certain: the hold may be over by now.
+    pub fn begin_release(&self, rules: Rules, now: Micros) -> (Append, bool) {
+        // Others' clocks may be ahead of ours.
+        let must_arrive = now.plus(rules.skew) >= self.deadline;
+        let make = if must_arrive { Append::invalidate } else { Append::release };
+        (make(rules, self.logs.clone(), &self.uids, now).ahead(self.compactions.clone()), must_arrive)
+    }
+
+    /// What still has to reach the store after its release.
+    pub fn still_owed(&self, appended: &Appended, must_arrive: bool) -> Vec<LogAddress> {
+        let late = appended.failed.iter().filter(|_| must_arrive).map(|(log, _)| &self.logs[*log]);
+        late.chain(&self.failed).cloned().collect()
+    }
+
+    /// The logs that it holds, and those that could not be marked.
+    pub fn logs(&self) -> (&[LogAddress], &[LogAddress]) {
+        (&self.logs, &self.failed)
+    }
+
+    /// The names of its events.
+    pub fn uids(&self) -> &[Uid] {
+        &self.uids
+    }
+}
+
 impl Shared {
     /// The logs that must be written when these records change: their own, and their entities' collections.
     pub(crate) fn logs(&self, records: &[RecordKey]) -> Vec<LogAddress> {
@@ -75,8 +144,8 @@ impl Shared {
             if has_log {
                 push(record);
             }
-            if let Some(node) = node.filter(|node| node.entity.info().collection) {
-                push(&RecordKey::collection(node.entity.name()));
+            if let Some(node) = node.filter(|node| node.collection) {
+                push(&RecordKey::collection(node.name()));
             }
         }
         logs
@@ -84,16 +153,15 @@ impl Shared {
 
     /// A mark on these logs, and the machine that makes it.
     pub(crate) fn begin_mark(&self, logs: Vec<LogAddress>, hold: Micros) -> (Mark, Append) {
-        let tick = self.clock.tick();
-        let (uid, deadline) = (Uid::new(tick), tick.now.plus(hold));
-        let append = Append::mark(self.rules, logs.clone(), uid, deadline);
-        (Mark { logs, uids: vec![uid], deadline, ..Mark::default() }, append)
+        Mark::begin(self.rules, logs, hold, self.clock.tick())
     }
 
     /// Sorts out what could not be marked, by the policy.
     pub(crate) fn end_mark(&self, mut mark: Mark, appended: Appended) -> Result<Mark, Error> {
-        mark.compactions = appended.compactions;
-        let Some((first, cause)) = appended.failed.first().cloned() else { return Ok(mark) };
+        let Some((first, cause)) = appended.failed.first().cloned() else {
+            mark.sort_out(&appended);
+            return Ok(mark);
+        };
         if self.config.policy == Policy::Abort {
             Counters::bump(&self.counters.writes_refused);
             return Err(Error::Refused { record: self.readable(&mark.logs[first].key), cause });
@@ -106,10 +174,7 @@ impl Shared {
         } else {
             tracing::warn!(records, %cause, "records could not be marked before their write; they are invalidated as soon as the store answers");
         }
-        let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
-        let (lost, kept) = mark.logs.drain(..).enumerate().partition::<Vec<_>, _>(|(position, _)| failed.contains(position));
-        mark.failed.extend(lost.into_iter().map(|(_, log)| log));
-        mark.logs = kept.into_iter().map(|(_, log)| log).collect();
+        mark.sort_out(&appended);
         Ok(mark)
     }
 
@@ -120,18 +185,12 @@ impl Shared {
 
     /// The machine that releases a mark, and whether its delivery must be certain: the hold may be over by now.
     pub(crate) fn begin_release(&self, mark: &Mark) -> (Append, bool) {
-        let now = self.clock.now();
-        // Others' clocks may be ahead of ours.
-        let must_arrive = now.plus(self.rules.skew) >= mark.deadline;
-        let make = if must_arrive { Append::invalidate } else { Append::release };
-        (make(self.rules, mark.logs.clone(), &mark.uids, now).ahead(mark.compactions.clone()), must_arrive)
+        mark.begin_release(self.rules, self.clock.now())
     }
 
     /// What still has to reach the store after a commit.
     pub(crate) fn end_release(&self, mark: &Mark, appended: &Appended, must_arrive: bool) {
-        let late = appended.failed.iter().filter(|_| must_arrive).map(|(log, _)| &mark.logs[*log]);
-        let owed: Vec<LogAddress> = late.chain(&mark.failed).cloned().collect();
-        self.owe(owed, Micros(0));
+        self.owe(mark.still_owed(appended, must_arrive), Micros(0));
     }
 
     pub(crate) fn owe(&self, logs: Vec<LogAddress>, until: Micros) {

@@ -17,7 +17,7 @@ pub mod memory;
 pub mod router;
 
 /// One operation on one item of one store node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Op {
     /// The node, an index into [`StoreInfo::nodes`].
     pub node: usize,
@@ -35,7 +35,7 @@ impl Op {
 }
 
 /// What to do with an item.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// Read it: [`Reply::Value`] or [`Reply::No`].
     Get,
@@ -61,7 +61,7 @@ impl Action {
 }
 
 /// A store's answer to one [`Op`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reply {
     /// The item's value.
     Value(Bytes),
@@ -86,7 +86,7 @@ impl Reply {
 }
 
 /// Why a store node did not answer.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("store node {node}: {cause}")]
 pub struct StoreError {
     /// The node's name as configured (`cache1:11211`).

@@ -1,10 +1,12 @@
 //! The async driver: runs machines against the store, and delivers what is owed to it.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 
 use super::{Inner, Sweeper};
+use crate::face::Face;
 use crate::protocol::{Input, Machine, Step};
-use crate::shared::merge;
+use crate::shared::{Mark, Shared, merge};
 use crate::store::{Op, Reply};
 
 impl Sweeper {
@@ -21,8 +23,17 @@ impl Sweeper {
         self.shared().observe(&ops, &mut replies);
         replies
     }
+}
 
-    pub(super) async fn drive<M: Machine>(&self, mut machine: M) -> M::Output {
+impl Face for Sweeper {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    async fn drive<M: Machine + Send>(&self, mut machine: M) -> M::Output
+    where
+        M::Output: Send,
+    {
         let mut input = Input::Start;
         loop {
             input = match machine.advance(input, self.shared().clock.tick()) {
@@ -37,10 +48,37 @@ impl Sweeper {
     }
 
     /// Delivers what is owed to the store, in a task of its own that ends when nothing is owed any more.
-    pub(super) fn deliver_later(&self) {
+    fn deliver_later(&self) {
         if self.shared().owes() && self.shared().start_delivering() {
             tokio::spawn(deliver(Arc::downgrade(&self.inner)));
         }
+    }
+
+    async fn hold_while<T: Send>(&self, mark: &mut Mark, commit: impl Future<Output = T> + Send) -> T {
+        let half = self.config().hold / 2;
+        let mut commit = std::pin::pin!(commit);
+        loop {
+            tokio::select! {
+                result = &mut commit => return result,
+                () = tokio::time::sleep(half) => self.renew(mark).await,
+            }
+        }
+    }
+
+    fn hold_on(&self, mut mark: Mark) {
+        let sweeper = self.clone();
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            tracing::error!("a hold cannot be kept up outside of a runtime; it ends by itself");
+            return;
+        };
+        runtime.spawn(async move {
+            let until = tokio::time::Instant::now() + sweeper.config().unknown_commit_limit;
+            while tokio::time::Instant::now() < until {
+                sweeper.renew(&mut mark).await;
+                tokio::time::sleep(sweeper.config().hold / 2).await;
+            }
+            sweeper.release(&mark).await;
+        });
     }
 }
 

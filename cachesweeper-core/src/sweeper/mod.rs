@@ -1,13 +1,13 @@
 //! The async face.
 
-mod adapter;
 mod driver;
 mod page;
 mod serving;
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use crate::blocking::records;
+use crate::face::Face;
 use crate::fragment::{FragmentOf, FragmentsOf};
 use crate::page::{PageOf, PageState};
 use crate::shared::{Installed, Shared};
@@ -53,8 +53,6 @@ struct Inner {
     store: Arc<dyn AsyncStore>,
     blocking: Option<blocking::Sweeper>,
     resolver: RwLock<Option<Arc<dyn Resolver>>>,
-    /// Extra places to keep what an ORM's adapter needs per sweeper.
-    adapter: OnceLock<Arc<dyn std::any::Any + Send + Sync>>,
 }
 
 impl Sweeper {
@@ -65,11 +63,7 @@ impl Sweeper {
 
     pub(crate) fn from_parts(shared: Arc<Shared>, store: Arc<dyn AsyncStore>, blocking: Option<Arc<dyn Store>>) -> Self {
         let blocking = blocking.map(|store| blocking::Sweeper::from_parts(shared.clone(), store));
-        Self { inner: Arc::new(Inner { shared, store, blocking, resolver: RwLock::default(), adapter: OnceLock::new() }) }
-    }
-
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
-        &self.inner.shared
+        Self { inner: Arc::new(Inner { shared, store, blocking, resolver: RwLock::default() }) }
     }
 
     /// Makes this the sweeper that hooks use on connections which know none.
@@ -95,12 +89,7 @@ impl Sweeper {
 
     /// The settings.
     pub fn config(&self) -> &crate::Config {
-        &self.shared().config
-    }
-
-    /// The registered entities and their relations.
-    pub fn graph(&self) -> &crate::registry::Graph {
-        &self.shared().graph
+        &self.inner.shared.config
     }
 
     /// A handle that does not keep it alive.
@@ -123,6 +112,11 @@ impl Sweeper {
     /// One fragment per row, all looked up in one round trip per store node.
     pub fn fragments<'r, T: CacheSweep>(&self, rows: &'r [T], name: &str) -> Fragments<'_, 'r, T> {
         Fragments::new(self, rows, name)
+    }
+
+    /// How ancestors are found, for [`invalidate`](Self::invalidate); the latest connection's way counts. For ORMs' adapters.
+    pub fn set_resolver(&self, resolver: Arc<dyn Resolver>) {
+        *self.inner.resolver.write().unwrap_or_else(PoisonError::into_inner) = Some(resolver);
     }
 
     /// Opens the read scope of one request. Open it before the request loads anything.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Page;
+use crate::face::Face as _;
 use crate::page::{PageOf, Prefetch, TagError, TagSettings, Tags, with_page};
 use crate::{CacheSweep, Dependency, Error, Rendered, blocking};
 
@@ -64,7 +65,7 @@ impl Tags for Page {
         // The embedded store answers at once, so a tag need not be prefetched.
         let embedded = self.sweeper.blocking().filter(|_| !self.sweeper.shared().info.shared);
         match embedded {
-            Some(sweeper) => self.page.tag(on, settings, body, Some(&|lookup| sweeper.drive(lookup))),
+            Some(sweeper) => self.page.tag(on, settings, body, Some(&|lookup| sweeper.drive_now(lookup))),
             None => self.page.tag(on, settings, body, None),
         }
     }

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 
 use super::{Fragment, Fragments, Sweeper};
 use crate::blocking::{land, only, share};
+use crate::face::Face as _;
 use crate::flight::{Gathered, Joined, Landed, Lead, Running};
 use crate::fragment::{Serving, bodies, of_rows};
 use crate::protocol::{Flight, Mode, Reason, Serve, ServeInput, ServeStep, Served, Unstored};

@@ -16,7 +16,7 @@ use super::{Token, Uid, take_micros, take_uid};
 use crate::Micros;
 
 /// One entry of a [`VersionLog`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Event {
     /// Opens a hold: until `deadline`, or the release of the same uid, readers neither serve nor store.
     Mark {

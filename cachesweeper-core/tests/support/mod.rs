@@ -108,12 +108,14 @@ pub static ARTICLE: Entity = Entity::new(|| entity("article", Strategy::UpdatedA
 pub static COMMENT: Entity = Entity::new(|| entity("comment", Strategy::Counter, &["article"]));
 
 fn entity(name: &str, strategy: Strategy, parents: &[&str]) -> EntityInfo {
-    let parents = parents.iter().map(|&parent| ParentLink { entity: parent.into(), listed: false });
+    let parents = parents.iter().map(|&parent| ParentLink { entity: parent.into(), columns: vec![format!("{parent}_id")], listed: false });
     EntityInfo {
         name: name.into(),
+        orm: "Test",
         model: "test::Model",
         strategy,
         collection: false,
+        skipped: Vec::new(),
         max_depth: None,
         parents: parents.collect(),
         problems: Vec::new(),

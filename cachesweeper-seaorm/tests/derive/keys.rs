@@ -1,5 +1,6 @@
 //! Record keys: composite ones, and of all types.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::{CacheSweep, RecordKey};
 use sea_orm::prelude::Uuid;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, IntoActiveModel, Set};

@@ -1,5 +1,6 @@
 //! Columns with names of their own.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::{CacheSweep, Strategy};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 

@@ -1,5 +1,6 @@
 //! Which relations are swept.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::CacheSweep;
 use sea_orm::{ActiveModelTrait, Set};
 

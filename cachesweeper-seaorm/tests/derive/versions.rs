@@ -1,5 +1,6 @@
 //! Timestamps as versions, in every type that a column can have.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::{CacheSweep, Strategy};
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 

@@ -1,18 +1,31 @@
-//! What an ORM's site must be able to do, so that the replay can drive it.
+//! What an ORM's site must be able to do. Everything else is the same for all.
 
+use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::time::Duration;
 
-use cachesweeper_core::Outcome;
+use cachesweeper_core::{Builder, Outcome, Stats};
+use chrono::{DateTime, Utc};
 
+use crate::cache::{Cache, Scheme};
+use crate::database::DatabaseUrl;
+use crate::naive::Naive;
 use crate::stories::Story;
+use crate::views::Templates;
+
+/// The memory store's size.
+const MEMORY: u64 = 256 << 20;
+/// How often a transaction is tried that the database rolled back in favour of another one.
+const TRIES: u32 = 10;
 
 /// How pages are rendered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Through the site's cache.
+    /// Through the site's cache, as visitors see it.
     Cached,
+    /// As [`Cached`](Self::Cached), with an outline around each fragment.
+    Overlay,
     /// Everything anew, without any cache.
     Uncached,
 }
@@ -82,36 +95,148 @@ pub struct Added {
     pub comments: Vec<i64>,
 }
 
-/// The site could not do it.
-#[derive(Clone, Debug)]
-pub struct SiteError(Arc<dyn std::error::Error + Send + Sync>);
+/// Why the site could not do it. Any error becomes one by `?`.
+#[derive(Debug)]
+pub enum SiteError {
+    /// There is no such article, or comment.
+    NotFound(String),
+    /// The database, a template or something else has failed.
+    Failed(Box<dyn Error + Send + Sync>),
+}
 
 impl SiteError {
-    /// Wraps the ORM's error.
-    pub fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self(Arc::from(error.into()))
+    /// An error that is only told.
+    pub fn new(problem: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed(problem.into())
+    }
+
+    /// There is no article with this id.
+    pub fn no_article(id: i64) -> Self {
+        Self::NotFound(format!("article {id}"))
+    }
+
+    /// What has failed, if it is an error of this type.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Self::NotFound(_) => None,
+            Self::Failed(error) => error.downcast_ref(),
+        }
+    }
+}
+
+// It is no `Error` itself, so that all errors can become one.
+impl<E: Error + Send + Sync + 'static> From<E> for SiteError {
+    fn from(error: E) -> Self {
+        Self::new(error)
     }
 }
 
 impl fmt::Display for SiteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Self::NotFound(what) => write!(f, "there is no {what}"),
+            Self::Failed(error) => error.fmt(f),
+        }
     }
 }
 
-impl std::error::Error for SiteError {}
+/// Where a site has its data and its cache.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The database.
+    pub database: DatabaseUrl,
+    /// How many tasks use the database at the same time, at most.
+    pub tasks: u32,
+    /// The memcached servers; none for the memory of this process.
+    pub memcached: Vec<String>,
+    /// What every key in the store begins with.
+    pub namespace: String,
+    /// How long a mark holds in transactions whose end is not seen; `None` for the default.
+    pub plain_hold: Option<Duration>,
+    /// Whether pages are cached in the classic way instead.
+    pub naive: bool,
+}
 
-/// A site on some ORM: pages as its handlers serve them, and writes as its forms do them.
-pub trait Site: Send + Sync + 'static {
-    /// Adds articles, without votes or comments.
-    fn add_articles(&self, stories: &[Story]) -> impl Future<Output = Result<(), SiteError>> + Send;
+impl Opening {
+    /// Settles a sweeper, of either face.
+    pub fn sweeper<S>(&self, builder: Builder<S>) -> Builder<S> {
+        let builder = match self.memcached.as_slice() {
+            [] => builder.memory(MEMORY),
+            servers => builder.memcached(servers),
+        };
+        let builder = builder.namespace(&self.namespace);
+        match self.plain_hold {
+            Some(hold) => builder.plain_hold(hold),
+            None => builder,
+        }
+    }
 
-    /// Does all of this for one article in one transaction, through the hooks. Returns after the commit is acknowledged.
-    fn write(&self, article: i64, writes: &[Write]) -> impl Future<Output = Result<Added, SiteError>> + Send;
+    /// Where pages get their fragments from.
+    pub fn cache<S: Clone>(&self, sweeper: &S) -> Cache<S> {
+        if self.naive { Cache::Other(Scheme::Naive(Naive::default())) } else { Cache::Sweeper(sweeper.clone()) }
+    }
+}
+
+/// A site on some ORM: its queries, its writes, and its pages, which are made of fragments.
+pub trait Site: Send + Sync + Sized + 'static {
+    /// Connects to the database, and says why if it cannot. Tables may not be there yet.
+    fn open(opening: Opening) -> impl Future<Output = Result<Self, SiteError>> + Send;
+
+    /// Gives the connections back.
+    fn close(&self) -> impl Future<Output = Result<(), SiteError>> + Send;
+
+    /// The templates.
+    fn templates(&self) -> &Templates;
+
+    /// The sweeper's statistics.
+    fn stats(&self) -> Stats;
+
+    // ---- data -----------------------------------------------------------------------------------------------------
+
+    /// Runs one SQL statement, which makes or drops a table.
+    fn execute(&self, sql: String) -> impl Future<Output = Result<(), SiteError>> + Send;
+
+    /// Whether there is no article; there can be no comments and votes then.
+    fn is_empty(&self) -> impl Future<Output = Result<bool, SiteError>> + Send;
+
+    /// Whether there is this article.
+    fn has_article(&self, id: i64) -> impl Future<Output = Result<bool, SiteError>> + Send;
+
+    /// The article of a comment, if there is this comment.
+    fn article_of(&self, comment: i64) -> impl Future<Output = Result<Option<i64>, SiteError>> + Send;
+
+    /// Adds the articles that are not there yet, without votes or comments; returns how many.
+    fn add_articles(&self, stories: &[Story]) -> impl Future<Output = Result<usize, SiteError>> + Send;
+
+    /// Does all of this for one article in one transaction that the sweeper sees. Returns when it is committed.
+    fn write_once(&self, article: i64, writes: &[Write], at: DateTime<Utc>) -> impl Future<Output = Result<Added, SiteError>> + Send;
+
+    /// Whether the database has rolled a transaction back only because of another one: a deadlock, a serialization failure,
+    /// or a lock that was waited for too long.
+    fn is_conflict(error: &SiteError) -> bool;
+
+    /// As [`write_once`](Self::write_once), again if the database chose another transaction.
+    fn write(&self, article: i64, writes: &[Write], at: DateTime<Utc>) -> impl Future<Output = Result<Added, SiteError>> + Send {
+        async move {
+            let mut tries = 1;
+            loop {
+                match self.write_once(article, writes, at).await {
+                    Err(error) if tries < TRIES && Self::is_conflict(&error) => {
+                        tracing::debug!(%error, article, "the database chose another transaction; once more");
+                        tokio::time::sleep(Duration::from_millis(fastrand::u64(1..10) * u64::from(tries))).await;
+                        tries += 1;
+                    }
+                    result => return result,
+                }
+            }
+        }
+    }
+
+    // ---- pages ----------------------------------------------------------------------------------------------------
 
     /// The page of an article.
     fn article_page(&self, id: i64, mode: Mode) -> impl Future<Output = Result<Page, SiteError>> + Send;
 
-    /// The front page; pages are counted from 1.
+    /// A front page; the first is 1.
     fn front_page(&self, number: u64, mode: Mode) -> impl Future<Output = Result<Page, SiteError>> + Send;
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cachesweeper_core::RecordKey;
+use cachesweeper_core::{CacheSweep, RecordKey};
 use chrono::{DateTime, Utc};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -54,6 +54,27 @@ pub struct CommentView<'a> {
     pub created_at: DateTime<Utc>,
     /// Votes on it.
     pub votes: i64,
+}
+
+/// A row of the table of articles.
+pub trait ArticleRow: CacheSweep {
+    /// Its key.
+    fn id(&self) -> i64;
+
+    /// What is shown of it.
+    fn view(&self, votes: i64, comments: i64) -> StoryView<'_>;
+}
+
+/// A row of the table of comments.
+pub trait CommentRow: CacheSweep {
+    /// Its key.
+    fn id(&self) -> i64;
+
+    /// The comment that it replies to.
+    fn parent(&self) -> Option<i64>;
+
+    /// What is shown of it.
+    fn view(&self, votes: i64) -> CommentView<'_>;
 }
 
 /// A fragment to be put into another one.

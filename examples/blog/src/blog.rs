@@ -1,69 +1,77 @@
-//! The site: its database, its cache and its templates; what the replay drives, and what the handlers share.
+//! The site: its database, its cache and its templates.
 
+use blog_site::cache::Cache;
 use blog_site::stories::Story;
 use blog_site::views::Templates;
-use blog_site::{Added, Mode, Page, Site, SiteError, Write};
-use cachesweeper_seaorm::{SweepConnection, insert_many_and_sweep};
-use chrono::Utc;
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Set};
+use blog_site::{Added, Mode, Opening, Page, Site, SiteError, Write};
+use cachesweeper_seaorm::{Stats, SweepConnection, Sweeper};
+use chrono::{DateTime, Utc};
+use sea_orm::ConnectionTrait;
 
-use crate::cache::Cache;
-use crate::entity::article;
-use crate::pages::{self, Look};
-use crate::write;
+use crate::{database, load, pages, write};
 
 /// The site.
 #[derive(Debug)]
 pub(crate) struct Blog {
     pub(crate) db: SweepConnection,
-    pub(crate) cache: Cache,
+    pub(crate) cache: Cache<Sweeper>,
     pub(crate) templates: Templates,
 }
 
-impl Blog {
-    /// Adds articles that are not there yet; returns how many.
-    pub(crate) async fn import(&self, stories: &[Story]) -> Result<usize, DbErr> {
-        let ids = stories.iter().map(|story| story.id);
-        let there: Vec<i64> = article::Entity::find()
-            .select_only()
-            .column(article::Column::Id)
-            .filter(article::Column::Id.is_in(ids))
-            .into_tuple()
-            .all(&self.db)
-            .await?;
-        let there: std::collections::HashSet<i64> = there.into_iter().collect();
-        let new: Vec<article::ActiveModel> = stories.iter().filter(|story| !there.contains(&story.id)).map(row).collect();
-        Ok(insert_many_and_sweep(new, &self.db).await?.len())
-    }
-}
-
-/// A story's row. It was changed last when it was submitted: there are no votes and comments yet.
-pub(crate) fn row(story: &Story) -> article::ActiveModel {
-    article::ActiveModel {
-        id: Set(story.id),
-        title: Set(story.title.clone()),
-        url: Set(story.url.clone()),
-        author: Set(story.author.clone()),
-        created_at: Set(story.created_at),
-        updated_at: Set(story.created_at),
-    }
-}
-
 impl Site for Blog {
-    async fn add_articles(&self, stories: &[Story]) -> Result<(), SiteError> {
-        self.import(stories).await.map_err(SiteError::new)?;
+    async fn open(opening: Opening) -> Result<Self, SiteError> {
+        let sweeper = opening.sweeper(Sweeper::builder()).build()?;
+        let db = database::connect(&opening.database, opening.tasks).await?;
+        let cache = opening.cache(&sweeper);
+        Ok(Self { db: SweepConnection::new(db, sweeper), cache, templates: Templates::new()? })
+    }
+
+    async fn close(&self) -> Result<(), SiteError> {
+        Ok(self.db.inner().close_by_ref().await?)
+    }
+
+    fn templates(&self) -> &Templates {
+        &self.templates
+    }
+
+    fn stats(&self) -> Stats {
+        self.db.sweeper().stats()
+    }
+
+    async fn execute(&self, sql: String) -> Result<(), SiteError> {
+        self.db.execute_unprepared(&sql).await?;
         Ok(())
     }
 
-    async fn write(&self, article: i64, writes: &[Write]) -> Result<Added, SiteError> {
-        write::write(self, article, writes, Utc::now()).await.map_err(SiteError::new)
+    async fn is_empty(&self) -> Result<bool, SiteError> {
+        Ok(load::is_empty(&self.db).await?)
+    }
+
+    async fn has_article(&self, id: i64) -> Result<bool, SiteError> {
+        Ok(load::article(&self.db, id).await?.is_some())
+    }
+
+    async fn article_of(&self, comment: i64) -> Result<Option<i64>, SiteError> {
+        Ok(load::comment(&self.db, comment).await?.map(|comment| comment.article_id))
+    }
+
+    async fn add_articles(&self, stories: &[Story]) -> Result<usize, SiteError> {
+        Ok(write::add_articles(&self.db, stories).await?)
+    }
+
+    async fn write_once(&self, article: i64, writes: &[Write], at: DateTime<Utc>) -> Result<Added, SiteError> {
+        Ok(write::write(self, article, writes, at).await?)
+    }
+
+    fn is_conflict(error: &SiteError) -> bool {
+        error.downcast_ref().is_some_and(write::is_conflict)
     }
 
     async fn article_page(&self, id: i64, mode: Mode) -> Result<Page, SiteError> {
-        pages::article(self, id, Look::Plain(mode)).await.map_err(SiteError::new)
+        pages::article(self, id, mode).await
     }
 
     async fn front_page(&self, number: u64, mode: Mode) -> Result<Page, SiteError> {
-        pages::front(self, number, Look::Plain(mode)).await.map_err(SiteError::new)
+        pages::front(self, number, mode).await
     }
 }

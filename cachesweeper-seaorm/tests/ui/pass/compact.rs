@@ -1,5 +1,6 @@
 //! The compact format: a model, and an enum of its relations.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::{CacheSweep, KeyLookup, Sweeper};
 
 mod article {

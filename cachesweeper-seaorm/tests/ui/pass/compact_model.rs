@@ -1,5 +1,6 @@
 //! The compact format with `#[sea_orm::compact_model]`, which adds fields for loaded relations.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::{CacheSweep, KeyLookup, Sweeper};
 
 mod article {

@@ -1,5 +1,6 @@
 //! The dense format: one struct, relations included.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::{CacheSweep, Collection, KeyLookup, Sweeper};
 
 mod article {

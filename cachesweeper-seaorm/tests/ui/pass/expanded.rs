@@ -1,5 +1,6 @@
 //! The expanded format: every part by hand.
 
+use cachesweeper_core::face::Face as _;
 use cachesweeper_seaorm::{CacheSweep, KeyLookup, Sweeper};
 
 mod article {

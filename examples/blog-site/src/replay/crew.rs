@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use fastrand::Rng;
 use indicatif::ProgressBar;
 use tokio::task::{JoinError, JoinSet};
@@ -218,7 +219,7 @@ impl<S: Site> Crew<S> {
             }
             let article = self.stories[step.story].id;
             let writes = self.schedule.writes_of(step, &self.comments_of(step.story));
-            let added = self.site.write(article, &writes).await?;
+            let added = self.site.write(article, &writes, Utc::now()).await?;
             // The commit has returned: from here on every page that is asked for must show it.
             self.ledger.acknowledge(article, sum(&writes));
             self.comments_of(step.story).extend(added.comments);
@@ -328,5 +329,5 @@ async fn all(readers: &mut JoinSet<Result<Tally, SiteError>>) -> Result<Tally, S
 
 /// A task's own error, or its panic as one.
 fn flat<T>(result: Result<Result<T, SiteError>, JoinError>) -> Result<T, SiteError> {
-    result.unwrap_or_else(|error| Err(SiteError::new(error)))
+    result?
 }

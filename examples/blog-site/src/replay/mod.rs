@@ -5,6 +5,7 @@
 //! the same readers measure the site with its cache and without.
 
 mod audit;
+pub(crate) mod command;
 mod counts;
 mod crew;
 mod histogram;
@@ -55,19 +56,20 @@ pub fn progress(length: u64, what: &'static str) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(what)
 }
 
-/// Imports stories, with a progress bar.
+/// Imports the stories that are not there yet, with a progress bar; returns how many.
 ///
 /// # Errors
 ///
 /// The site's.
-pub async fn import<S: Site>(site: &S, stories: &[Story]) -> Result<(), SiteError> {
+pub async fn import<S: Site>(site: &S, stories: &[Story]) -> Result<usize, SiteError> {
     let bar = progress(stories.len() as u64, "importing");
+    let mut added = 0;
     for chunk in stories.chunks(500) {
-        site.add_articles(chunk).await?;
+        added += site.add_articles(chunk).await?;
         bar.inc(chunk.len() as u64);
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(added)
 }
 
 /// Waits until the store serves, so that the replay is not one of its start. A store that is down is not waited for long.

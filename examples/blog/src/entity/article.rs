@@ -1,6 +1,7 @@
 //! An article: a link or a question, with comments and votes.
 #![allow(unreachable_pub, reason = "SeaORM's macros write public items")]
 
+use blog_site::views::{ArticleRow, StoryView};
 use cachesweeper_seaorm::CacheSweep;
 use sea_orm::entity::prelude::*;
 
@@ -24,4 +25,15 @@ pub struct Model {
     pub comments: HasMany<super::comment::Entity>,
     #[sea_orm(has_many)]
     pub votes: HasMany<super::vote::Entity>,
+}
+
+impl ArticleRow for Model {
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn view(&self, votes: i64, comments: i64) -> StoryView<'_> {
+        let Self { id, title, url, author, created_at, .. } = self;
+        StoryView { id: *id, title, url: url.as_deref(), author, created_at: *created_at, votes, comments }
+    }
 }

@@ -1,6 +1,7 @@
 //! A comment on an article, or a reply to another one.
 #![allow(unreachable_pub, reason = "SeaORM's macros write public items")]
 
+use blog_site::views::{CommentRow, CommentView};
 use cachesweeper_seaorm::CacheSweep;
 use sea_orm::entity::prelude::*;
 
@@ -24,4 +25,19 @@ pub struct Model {
     pub parent: BelongsTo<Option<Entity>>,
     #[sea_orm(has_many)]
     pub votes: HasMany<super::vote::Entity>,
+}
+
+impl CommentRow for Model {
+    fn id(&self) -> i64 {
+        self.id
+    }
+
+    fn parent(&self) -> Option<i64> {
+        self.parent_id
+    }
+
+    fn view(&self, votes: i64) -> CommentView<'_> {
+        let Self { id, article_id, author, text, created_at, .. } = self;
+        CommentView { id: *id, article: *article_id, author, text, created_at: *created_at, votes }
+    }
 }

@@ -1,0 +1,106 @@
+//! Saves of active models, and bulk writes.
+
+use cachesweeper_seaorm::ExecAndSweep;
+use cachesweeper_tests::behaviours_of;
+use cachesweeper_tests::orm::seaorm::entity::{article, comment, vote};
+use cachesweeper_tests::orm::seaorm::new_comment;
+use sea_orm::ActiveValue::Unchanged;
+use sea_orm::sea_query::Expr;
+use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, Set, TransactionTrait};
+
+behaviours_of! { SeaOrm;
+    async fn a_partial_copy_in_hand_sweeps_the_parents_that_the_row_has(site: &Site) {
+        let article = site.article("partial").await;
+        let comment = site.comment(&article, None).await;
+        for round in 0..2 {
+            let before = site.reload_article(article.id).await;
+            let partial = comment::ActiveModel { id: Unchanged(comment.id), body: Set(format!("round {round}")), ..Default::default() };
+            if round == 0 {
+                partial.update(&site.orm.db).await.expect("updated");
+            } else {
+                partial.update_without_returning(&site.orm.db).await.expect("updated");
+            }
+            let after = site.reload_article(article.id).await;
+            assert!(after.updated_at > before.updated_at, "round {round}: the article was touched");
+        }
+    }
+
+    async fn an_update_with_nothing_set_sweeps_nothing(site: &Site) {
+        let article = site.article("idle").await;
+        let comment = site.comment(&article, None).await;
+        site.fill(&comment).await;
+        let (trips, _) = site
+            .round_trips(async {
+                comment::Model::from(&comment).into_active_model().update(&site.orm.db).await.expect("updated");
+            })
+            .await;
+        assert_eq!(trips, 0);
+        site.survives("the comment", &comment).await;
+        let missing = comment::ActiveModel { id: Set(999_999), body: Set("gone".into()), ..Default::default() };
+        missing.update(&site.orm.db).await.expect_err("no such row");
+    }
+
+    async fn an_update_without_returning_sweeps(site: &Site) {
+        let db = &site.orm.db;
+        let article = site.article("no returning").await;
+        let comment = site.comment(&article, None).await;
+        let before = site.reload_article(article.id).await;
+        site.fill(&comment).await;
+        let mut edit = comment::Model::from(&comment).into_active_model();
+        edit.body = Set("edited".into());
+        edit.update_without_returning(db).await.expect("updated");
+        if db.support_returning() {
+            site.is_gone("the comment", &comment).await;
+        } else {
+            site.is_not_served("the comment, while the hold that nobody releases lasts", &comment).await;
+        }
+        site.is_not_served("the comment's new copy", &site.reload_comment(comment.id).await).await;
+        let after = site.reload_article(article.id).await;
+        assert!(after.updated_at > before.updated_at, "its parent was touched when the call returned");
+        // In a transaction, with a copy that says that the comment is still below its old article.
+        let other = site.article("elsewhere").await;
+        let mut moving = comment::Model::from(&comment).into_active_model();
+        moving.article_id = Set(Some(other.id));
+        moving.update(db).await.expect("moved");
+        let before = site.reload_article(other.id).await;
+        let txn = db.begin().await.expect("begun");
+        let mut edit = comment::Model::from(&comment).into_active_model();
+        edit.body = Set("edited again".into());
+        edit.update_without_returning(&txn).await.expect("updated");
+        txn.commit().await.expect("committed");
+        assert!(site.reload_article(other.id).await.updated_at > before.updated_at, "the parent it has was touched");
+    }
+
+    async fn the_version_is_not_the_caller_s_to_set_in_a_bulk_update(site: &Site) {
+        let article = site.article("bulk").await;
+        let twice = article::Entity::update_many().col_expr(article::Column::UpdatedAt, Expr::value(article.updated_at));
+        let refused = twice.exec_and_sweep(&site.orm.db).await.expect_err("the version is not the caller's").to_string();
+        assert!(refused.contains("updated_at") && refused.contains("leave it out"), "{refused}");
+    }
+
+    async fn extended_models_save_with_their_relations(site: &Site) {
+        let article = site.article("extended").await;
+        let comment = site.comment(&article, None).await;
+        site.fill(&comment).await;
+        let before = site.reload_article(article.id).await;
+        let mut extended = comment::Model::from(&comment).into_active_model().into_ex();
+        extended.body = Set("edited".into());
+        extended.votes.push(vote::ActiveModel { voter: Set("ada".into()), ..Default::default() });
+        extended.save(&site.orm.db).await.expect("saved");
+        assert_eq!(site.votes().await, 1);
+        site.is_not_served("the old copy", &comment.record_key()).await;
+        assert!(site.reload_article(article.id).await.updated_at > before.updated_at);
+        assert_eq!(site.stats().plain_writes, 0, "the connection sees the end of its transactions");
+    }
+
+    async fn a_transaction_that_inserts_by_active_models_sweeps_once(site: &Site) {
+        let article = site.article("models").await;
+        let before = site.stats();
+        let txn = site.orm.db.begin().await.expect("begun");
+        for _ in 0..3 {
+            new_comment(Some(article.id), None).insert(&txn).await.expect("a comment");
+        }
+        txn.commit().await.expect("committed");
+        assert_eq!(site.stats().sweeps - before.sweeps, 1);
+    }
+}
