@@ -42,6 +42,8 @@ pub struct Config {
     pub flight_wait: Duration,
     /// How long a mark is renewed whose COMMIT has an unknown outcome.
     pub unknown_commit_limit: Duration,
+    /// Whether a version log that is new waits until no hold can be open that an evicted log had.
+    pub strict: bool,
     pub(crate) lease_ttl: Ttl,
 }
 
@@ -59,6 +61,7 @@ impl Default for Config {
             lease_wait: Duration::from_millis(300),
             flight_wait: Duration::from_secs(5),
             unknown_commit_limit: Duration::from_secs(60),
+            strict: false,
             lease_ttl: Ttl::new(Duration::from_secs(3)).unwrap_or(Ttl::MAX),
         }
     }

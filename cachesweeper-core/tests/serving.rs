@@ -46,6 +46,48 @@ fn a_restart_resurrects_nothing() {
 }
 
 #[test]
+fn strict_mode_bypasses_a_new_log_until_every_hold_that_an_evicted_one_may_have_had_is_over() {
+    let world = World::new();
+    let sweeper = world.strict();
+    world.settle(&sweeper);
+    let key = RecordKey::new("comment", 1);
+    assert_eq!(render(&sweeper, &key, "x").outcome(), Outcome::Bypass(Reason::Adopted), "the log was added, and seen");
+    world.clock.advance(Duration::from_millis(10_900));
+    assert_eq!(word(&sweeper, &key), "bypass");
+    world.clock.advance(Duration::from_millis(200));
+    assert_eq!(word(&sweeper, &key), "miss");
+    assert_eq!(word(&sweeper, &key), "hit");
+    sweeper.invalidate_records(std::slice::from_ref(&key));
+    assert_eq!(word(&sweeper, &key), "miss", "a log that stays needs to wait only once");
+    for _ in 0..12 {
+        sweeper.invalidate_records(std::slice::from_ref(&key));
+    }
+    assert_eq!(word(&sweeper, &key), "miss", "nor does its compaction");
+    assert!(world.store.get("t/t/comment:1").unwrap().len() < VersionLog::COMPACT_ABOVE);
+    assert_eq!(word(&sweeper, &key), "hit");
+}
+
+#[test]
+fn strict_mode_keeps_a_dead_writers_commit_although_the_store_evicts_its_hold() {
+    let world = World::new();
+    let key = RecordKey::new("comment", 1);
+    for (strict, seen) in [(false, "before"), (true, "after")] {
+        let (writer, reader) = if strict { (world.strict(), world.strict()) } else { (world.warm(), world.process()) };
+        for _ in 0..3 {
+            render(&reader, &key, "before");
+            world.clock.advance(Duration::from_secs(12));
+        }
+        drop(writer.mark(std::slice::from_ref(&key)).unwrap());
+        world.store.evict("t/t/comment:1");
+        // A reader whose data are from before the COMMIT; then the writer commits, and dies.
+        render(&reader, &key, "before");
+        drop(writer);
+        assert_eq!(&*render(&reader, &key, "after"), seen, "strict: {strict}");
+        world.store.evict("t/t/comment:1");
+    }
+}
+
+#[test]
 fn readers_bypass_from_mark_to_release_and_never_see_the_old_fragment_again() {
     let world = World::new();
     let (writer, reader) = (world.warm(), world.process());

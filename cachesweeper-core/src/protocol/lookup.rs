@@ -11,7 +11,7 @@ use super::query::{Cached, Part, Query};
 use super::reason::Reason;
 use super::{Envelope, Input, Machine, Rules, Step};
 use crate::store::{Action, Op, Reply};
-use crate::version::{Marker, Stamp, StampBuilder, Token, Uid, VersionLog};
+use crate::version::{Event, Marker, Stamp, StampBuilder, Token, Uid, VersionLog};
 use crate::{Micros, Tick};
 
 /// What a lookup found of one fragment.
@@ -55,6 +55,8 @@ enum LogState {
         compacted: Option<Action>,
     },
     Held,
+    /// Strict mode: it may have replaced a log with open holds.
+    Adopted,
     Absent,
     Failed,
 }
@@ -173,9 +175,22 @@ impl Lookup {
             let shorter = parsed.compacted(Uid::new(tick), tick.now, self.rules.skew).to_bytes();
             Action::Replace(bytes.clone(), Bytes::from(shorter), ttl)
         });
-        if parsed.is_held(tick.now, self.rules.skew) {
+        let held = parsed.is_held(tick.now, self.rules.skew);
+        if self.rules.strict && parsed.quarantine().is_none() {
+            // In a step after the one that saw the head: an `add` that brought its quarantine along and landed late would bring
+            // an old deadline.
+            let deadline = tick.now.plus(self.rules.longest_hold).plus(self.rules.skew);
+            let quarantine = Event::Quarantine { head: parsed.head(), deadline };
+            push(compacted.unwrap_or_else(|| Action::Append(Bytes::copy_from_slice(&quarantine.to_bytes()), ttl)));
+            return if held { LogState::Held } else { LogState::Adopted };
+        }
+        if held {
             compacted.map(push);
             return LogState::Held;
+        }
+        if self.rules.strict && !parsed.is_clear(tick.now, self.rules.skew) {
+            compacted.map(push);
+            return LogState::Adopted;
         }
         LogState::Usable { token: VersionLog::token(bytes), settled: parsed.settled(self.rules.landing), compacted }
     }
@@ -216,6 +231,7 @@ impl Lookup {
                     latest = latest.max(settled.plus(self.rules.skew));
                 }
                 LogState::Held => return bypass(Reason::Held),
+                LogState::Adopted => return bypass(Reason::Adopted),
                 LogState::Absent => return bypass(Reason::Evicted),
                 LogState::Failed => return bypass(Reason::NodeDown),
             }
@@ -286,7 +302,11 @@ impl Lookup {
             self.again = true;
             return self.batch(repairs, tick);
         }
-        if repairs.is_empty() || self.again {
+        if self.again {
+            // The logs that the first step has added are seen now, so their quarantines can begin; the rest can wait.
+            repairs.retain(|op| matches!(op.action, Action::Append(..)) && !barred.contains_key(&op.node));
+        }
+        if repairs.is_empty() {
             return Step::Done(Lookups { found, read_at: self.read_at });
         }
         self.done = Some(found);

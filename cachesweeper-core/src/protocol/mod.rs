@@ -66,6 +66,8 @@ pub struct Rules {
     pub landing: Micros,
     /// Whether nodes need markers.
     pub markers: bool,
+    /// Whether a log that is new waits until no hold can be open that an evicted one had.
+    pub strict: bool,
     /// Whether leases elect one process to render.
     pub leases: bool,
     /// The TTL of logs, refreshed by every mark. A fragment cannot outlive the logs it depends on.
@@ -89,6 +91,7 @@ impl Rules {
             longest_hold,
             landing: store.landing(longest_hold),
             markers: !store.keeps_holds,
+            strict: config.strict && !store.keeps_holds,
             leases: store.shared,
             log_ttl: Ttl::days(365),
             marker_ttl: Ttl::MAX,

@@ -10,6 +10,8 @@ pub enum Reason {
     Held,
     /// The store node lost its memory not long ago (a restart, a flush), or was never used before.
     Quarantine,
+    /// In strict mode: its version log is new, and may have replaced one with open holds that was evicted.
+    Adopted,
     /// The store node cannot be reached.
     NodeDown,
     /// The store drops version logs as fast as they are made: it is far too small.
@@ -29,6 +31,7 @@ impl fmt::Display for Reason {
         f.write_str(match self {
             Self::Held => "a write on a record it shows is about to commit",
             Self::Quarantine => "the store node has lost its memory not long ago, or is new",
+            Self::Adopted => "its version log is new, and strict mode waits until no hold can be open that an evicted log had",
             Self::NodeDown => "the store node cannot be reached",
             Self::Evicted => "the store drops version logs as fast as they are made: give it more memory",
             Self::NoDependency => "it depends on no record, so nothing could invalidate it: pass the rows that it shows",

@@ -251,7 +251,7 @@ impl Serve {
                 }
                 Found::Bypass { stale: Some(stale), .. } => State::Served(Served::Stale(stale)),
                 Found::Bypass { reason, stale: None } => {
-                    let keep_for_stale = reason == Reason::Held && self.queries[position].serve_stale.is_some();
+                    let keep_for_stale = matches!(reason, Reason::Held | Reason::Adopted) && self.queries[position].serve_stale.is_some();
                     State::Bypass { reason, keep_for_stale }
                 }
             };

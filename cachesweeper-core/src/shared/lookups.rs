@@ -86,7 +86,7 @@ impl Shared {
                 Counters::bump(&counters.bypasses);
                 Counters::bump(match reason {
                     Reason::Held => &counters.bypasses_held,
-                    Reason::Quarantine => &counters.bypasses_quarantine,
+                    Reason::Quarantine | Reason::Adopted => &counters.bypasses_quarantine,
                     Reason::NodeDown | Reason::Evicted => &counters.bypasses_node_down,
                     Reason::InTransaction => &counters.bypasses_in_transaction,
                     Reason::NoDependency | Reason::KeyOfTimestampRecord | Reason::InvalidTtl => &counters.bypasses_refused,

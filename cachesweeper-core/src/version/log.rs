@@ -5,10 +5,11 @@
 //! head    = "=" uid
 //! event   = "+" uid deadline          a mark: a write on this record is about to commit
 //!         | "-" uid birth             a release: that write has ended (or: invalidated just now)
+//!         | "?" uid deadline          a quarantine (strict mode): this head may have replaced a log with open holds
 //! uid, deadline, birth = big-endian integers of 16, 8 and 8 bytes; times in microseconds since the Unix epoch
 //! ```
 //!
-//! A log is only ever appended to; a compaction replaces it by a fresh head and the marks that are still open.
+//! A log is only ever appended to; a compaction replaces it by a fresh head, its quarantine and the marks that are still open.
 
 use std::collections::BTreeSet;
 
@@ -32,6 +33,13 @@ pub enum Event {
         /// When the release was made: after COMMIT, or ROLLBACK, had returned.
         birth: Micros,
     },
+    /// In strict mode: by `deadline` all holds have run out that an evicted log may have had when `head` took its place.
+    Quarantine {
+        /// The log's head. A quarantine that names another one says nothing: it was sent to a log that is gone.
+        head: Uid,
+        /// Computed after `head` was seen in the store.
+        deadline: Micros,
+    },
 }
 
 impl Event {
@@ -43,6 +51,7 @@ impl Event {
         let (tag, uid, time) = match self {
             Self::Mark { uid, deadline } => (b'+', uid, deadline),
             Self::Release { uid, birth } => (b'-', uid, birth),
+            Self::Quarantine { head, deadline } => (b'?', head, deadline),
         };
         let mut bytes = [0; Self::LEN];
         bytes[0] = tag;
@@ -56,7 +65,7 @@ impl Event {
 ///
 /// Something else wrote there, or a newer version of the format did. Readers treat the record as held and replace the item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a version log: byte {offset} of {len} starts no head, mark or release")]
+#[error("not a version log: byte {offset} of {len} starts no head, mark, release or quarantine")]
 pub struct Malformed {
     /// Where reading stopped, in bytes.
     pub offset: usize,
@@ -90,7 +99,7 @@ impl VersionLog {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if any part of the bytes is no head, mark or release.
+    /// [`Malformed`] if any part of the bytes is no head, mark, release or quarantine.
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut rest = bytes;
         let malformed = |rest: &[u8]| Malformed { offset: bytes.len() - rest.len(), len: bytes.len() };
@@ -108,6 +117,7 @@ impl VersionLog {
             events.push(match (tag, parts) {
                 (b'+', Some((uid, deadline))) => Event::Mark { uid, deadline },
                 (b'-', Some((uid, birth))) => Event::Release { uid, birth },
+                (b'?', Some((head, deadline))) => Event::Quarantine { head, deadline },
                 _ => return Err(malformed(rest)),
             });
             rest = after;
@@ -139,7 +149,7 @@ impl VersionLog {
     fn released(&self) -> BTreeSet<Uid> {
         let uids = self.events.iter().filter_map(|event| match event {
             Event::Release { uid, .. } => Some(*uid),
-            Event::Mark { .. } => None,
+            Event::Mark { .. } | Event::Quarantine { .. } => None,
         });
         uids.collect()
     }
@@ -174,8 +184,23 @@ impl VersionLog {
         }
     }
 
+    /// Until when the log's quarantine lasts; `None` if none names its head. The earliest counts: each was computed after the
+    /// head had been seen, so each is late enough.
+    pub fn quarantine(&self) -> Option<Micros> {
+        let deadlines = self.events.iter().filter_map(|event| match *event {
+            Event::Quarantine { head, deadline } if head == self.head => Some(deadline),
+            _ => None,
+        });
+        deadlines.min()
+    }
+
+    /// Whether no hold can be open at `now` that was lost with an evicted log: strict mode serves and stores only then.
+    pub fn is_clear(&self, now: Micros, skew: Micros) -> bool {
+        self.quarantine().is_some_and(|deadline| deadline.plus(skew) < now)
+    }
+
     /// When everything this log tells of had ended: the latest of the head's birth plus `landing` (the longest time a
-    /// message to the store may take), every release's birth, and every unreleased mark's deadline.
+    /// message to the store may take), its quarantine, every release's birth, and every unreleased mark's deadline.
     ///
     /// Data that were loaded after `settled + skew` were loaded after every write that the log knows of.
     pub fn settled(&self, landing: Micros) -> Micros {
@@ -184,13 +209,18 @@ impl VersionLog {
             Event::Mark { uid, .. } if released.contains(&uid) => Micros(0),
             Event::Mark { deadline, .. } => deadline,
             Event::Release { birth, .. } => birth,
+            Event::Quarantine { .. } => Micros(0),
         });
-        ends.fold(self.head.birth().plus(landing), Micros::max)
+        let head = self.head.birth().plus(landing).max(self.quarantine().unwrap_or_default());
+        ends.fold(head, Micros::max)
     }
 
-    /// The log that replaces this one: a fresh head and the marks that are still open.
+    /// The log that replaces this one: a fresh head, its quarantine if it had one, and the marks that are still open.
+    ///
+    /// A compaction replaces a log that is there, so no hold is lost by it, and the new head inherits the quarantine.
     pub fn compacted(&self, head: Uid, now: Micros, skew: Micros) -> Self {
-        Self { head, events: self.open(now, skew) }
+        let quarantine = self.quarantine().map(|deadline| Event::Quarantine { head, deadline });
+        Self { head, events: quarantine.into_iter().chain(self.open(now, skew)).collect() }
     }
 
     /// The token of a log with these bytes: every append makes a new one.

@@ -9,7 +9,7 @@ use cachesweeper_core::blocking::Sweeper;
 use cachesweeper_core::registry::{Entity, EntityInfo, Graph, ParentLink};
 use cachesweeper_core::store::memory::MemoryStore;
 use cachesweeper_core::store::{Op, Reply, Store, StoreError, StoreInfo};
-use cachesweeper_core::{CacheSweep, Clock, Dependencies, Dependency, Micros, RecordKey, Rendered, Row, Strategy};
+use cachesweeper_core::{Builder, CacheSweep, Clock, Dependencies, Dependency, Micros, RecordKey, Rendered, Row, Strategy};
 
 /// A clock that is moved by hand.
 #[derive(Debug)]
@@ -198,8 +198,17 @@ impl World {
 
     /// One more process.
     pub fn process(&self) -> Sweeper {
+        self.build(|builder| builder)
+    }
+
+    /// One in strict mode.
+    pub fn strict(&self) -> Sweeper {
+        self.build(Builder::strict)
+    }
+
+    fn build(&self, more: impl FnOnce(Builder<Sweeper>) -> Builder<Sweeper>) -> Sweeper {
         let builder = Sweeper::builder().store(self.store.clone()).clock(self.clock.clone()).graph(graph()).namespace("t");
-        builder.lease_wait(Duration::from_millis(20)).flight_wait(Duration::from_secs(2)).build().unwrap()
+        more(builder.lease_wait(Duration::from_millis(20)).flight_wait(Duration::from_secs(2))).build().unwrap()
     }
 
     /// A process on a store that is past its quarantine.

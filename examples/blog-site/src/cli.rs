@@ -39,6 +39,10 @@ pub struct Places {
     /// The memcached servers to cache in, separated by commas [default: the memory of this process]
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
     pub memcached: Vec<String>,
+    /// Stays exact at every COMMIT even if memcached evicts version logs while a write commits; every article waits for its
+    /// first hit
+    #[arg(long, requires = "memcached")]
+    pub strict: bool,
 }
 
 /// The site's options.

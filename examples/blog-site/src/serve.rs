@@ -27,6 +27,7 @@ pub(crate) async fn serve<S: Site>(options: Serve) -> Result<(), SiteError> {
         memcached: options.places.memcached,
         namespace: "blog".to_owned(),
         plain_hold: None,
+        strict: options.places.strict,
         naive: false,
     };
     let url = opening.database.clone();

@@ -153,6 +153,8 @@ pub struct Opening {
     pub namespace: String,
     /// How long a mark holds in transactions whose end is not seen; `None` for the default.
     pub plain_hold: Option<Duration>,
+    /// Whether new version logs wait until no lost hold can be open.
+    pub strict: bool,
     /// Whether pages are cached in the classic way instead.
     pub naive: bool,
 }
@@ -165,6 +167,7 @@ impl Opening {
             servers => builder.memcached(servers),
         };
         let builder = builder.namespace(&self.namespace);
+        let builder = if self.strict { builder.strict() } else { builder };
         match self.plain_hold {
             Some(hold) => builder.plain_hold(hold),
             None => builder,

@@ -45,6 +45,7 @@ pub async fn empty<S: Site>() -> S {
         memcached: Vec::new(),
         namespace: "test".to_owned(),
         plain_hold: None,
+        strict: false,
         naive: false,
     };
     let url = opening.database.clone();

@@ -56,6 +56,7 @@ async fn audit<S: Site>(options: &Replay, url: &str, stories: Vec<Story>) -> Res
         // Every write here is in a transaction that is seen, so that a long hold for others would only make a new store's
         // quarantine longer.
         plain_hold: Some(Duration::from_secs(3)),
+        strict: options.places.strict,
         naive: options.naive,
     };
     let url = opening.database.clone();
