@@ -88,7 +88,17 @@ fn main() -> ExitCode {
     verdict(&outcomes)
 }
 
+/// The most memory that this process has had, where the system tells.
+fn peak() -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(format!("at most {} MiB of memory", kib / 1024))
+}
+
 fn verdict(outcomes: &[Outcome]) -> ExitCode {
+    let (states, seconds) = outcomes.iter().fold((0, 0.0), |(states, seconds), one| (states + one.states, seconds + one.seconds));
+    eprintln!("{states} states in {seconds:.0} s, {}", peak().unwrap_or_else(|| "memory unknown".into()));
     let unmet = outcomes.iter().filter(|outcome| !outcome.met).count();
     if unmet == 0 {
         eprintln!("all {} scenarios showed what was expected of them", outcomes.len());

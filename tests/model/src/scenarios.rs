@@ -1,5 +1,6 @@
 //! The table of scenarios: what they are made of, and what each must show.
 
+mod combined;
 mod naive;
 mod protocol;
 mod removed;
@@ -92,7 +93,7 @@ impl Scenario {
 
 /// All scenarios, the cheaper ones of each kind first.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    protocol::ALL.iter().chain(naive::ALL).chain(removed::ALL)
+    protocol::ALL.iter().chain(combined::ALL).chain(naive::ALL).chain(removed::ALL)
 }
 
 /// So many more writes of the first row like the first, each in a process of its own.

@@ -211,7 +211,7 @@ pub struct Setup {
     pub long_logs: bool,
     /// One mark in eight reads its logs too; here all do.
     pub checking_marks: bool,
-    /// Whether the fragments are in the store at the beginning.
+    /// Whether the fragments are in the store at the beginning. Without, a reader fills them: more states, and more races.
     pub filled: bool,
     /// What is done otherwise.
     pub scheme: Scheme,
@@ -257,7 +257,7 @@ impl Setup {
             flights: false,
             long_logs: false,
             checking_marks: false,
-            filled: true,
+            filled: false,
             scheme: Scheme::Sweep,
             claims: vec![Claim::Commit],
         }

@@ -6,7 +6,7 @@ use super::protocol::{nested, strict};
 use super::{Scenario, Set, pages, readers, shared, writers};
 use crate::setup::{Scheme, Setup, Style};
 
-use Set::Small;
+use Set::{Full, Small};
 
 const fn stale(name: &'static str, about: &'static str, make: fn(&mut Setup)) -> Scenario {
     Scenario::stale(Small, name, about, make)
@@ -38,7 +38,7 @@ pub(super) const ALL: &[Scenario] = &[
         s.rules.markers = false;
         s.budget.restart = 1;
     }),
-    stale("naive: marker read first", "the marker is read before the logs: the node restarts in between", |s| {
+    Scenario::stale(Full, "naive: marker read first", "the marker is read before the logs: the node restarts in between", |s| {
         s.budget.restart = 1;
         s.scheme = Scheme::MarkerFirst;
     }),
@@ -48,6 +48,7 @@ pub(super) const ALL: &[Scenario] = &[
     }),
     stale("naive: flights by key", "a flight is joined by the fragment's key alone", |s| {
         shared(s);
+        s.budget.pause = 1;
         s.scheme = Scheme::FlightByKey;
     }),
     stale("naive: joining a running bypass", "a render that is not stored is joined while it runs", |s| {
@@ -55,7 +56,10 @@ pub(super) const ALL: &[Scenario] = &[
         s.budget.pause = 1;
         s.scheme = Scheme::JoinRunningBypass;
     }),
-    stale("naive: tokens read again", "a fill uses tokens that were read after the data", |s| s.scheme = Scheme::TokensReadAgain),
+    stale("naive: tokens read again", "a fill uses tokens that were read after the data", |s| {
+        s.budget.pause = 1;
+        s.scheme = Scheme::TokensReadAgain;
+    }),
     stale("naive: no taint", "a fragment is stored although one inside of it was served stale", |s| {
         nested(s);
         s.fragments[1].serve_stale = Some(2);
@@ -69,12 +73,11 @@ pub(super) const ALL: &[Scenario] = &[
         s.scheme = Scheme::OneStepQuarantine;
     }),
     stale("naive: pages trust a head's birth", "a page takes a head as settled at its birth, though it may have landed later", |s| {
-        pages(s);
         readers(s, &[0]);
         pages(s);
         s.budget.evict = 2;
         s.budget.cut = 1;
+        s.rules.landing = Micros(0);
         s.late_landing = 1;
-        s.rules.landing = Micros(1);
     }),
 ];

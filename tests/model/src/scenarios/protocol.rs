@@ -8,7 +8,7 @@ use crate::setup::{Change, Claim, Evicted, Fragment, Row, Setup, Style, Writer};
 
 use Set::{Full, Small};
 
-const fn never(set: Set, name: &'static str, about: &'static str, sees: &'static [Seen], make: fn(&mut Setup)) -> Scenario {
+pub(super) const fn never(set: Set, name: &'static str, about: &'static str, sees: &'static [Seen], make: fn(&mut Setup)) -> Scenario {
     Scenario::never(set, name, about, sees, make)
 }
 
@@ -104,10 +104,12 @@ pub(super) const ALL: &[Scenario] = &[
     never(Small, "flights", "callers of one process share renders; any of them may go away", &[Seen::Shared], |s| {
         shared(s);
         s.budget.leave = 1;
+        s.budget.pause = 1;
     }),
     never(Small, "gathered bypasses", "three callers of one process share renders that are not stored", &[Seen::Gathered], |s| {
         readers(s, &[0, 0, 0]);
         shared(s);
+        s.budget.pause = 1;
     }),
     never(Small, "serve_stale", "versions of bounded age are served under a hold", &[Seen::Stale], |s| {
         s.fragments[0].serve_stale = Some(1);
@@ -226,44 +228,11 @@ pub(super) const ALL: &[Scenario] = &[
         strict(s);
         s.budget.evict = 1;
     }),
-    never(
-        Full,
-        "strict, crash",
-        "strict mode: a log with an open hold is evicted, and the writer is killed",
-        &[Seen::BypassAdopted],
-        |s| {
-            strict(s);
-            s.budget.evict = 1;
-            s.budget.crash = 1;
-        },
-    ),
-    never(Full, "strict, late adds", "strict mode: two evictions, and a message lands late", &[Seen::BypassAdopted], |s| {
-        strict(s);
-        s.budget.evict = 2;
-        s.budget.cut = 1;
-    }),
-    never(Full, "strict, two readers", "strict mode, two readers: a log with an open hold is evicted", &[Seen::BypassAdopted], |s| {
-        strict(s);
-        readers(s, &[0, 0]);
-        s.budget.evict = 1;
-    }),
     never(Small, "memory store", "the embedded store: one clock, no markers, no late messages; pages", &[Seen::PageFill], |s| {
         s.rules.markers = false;
         s.rules.landing = Micros(0);
         pages(s);
         s.budget.evict = 1;
         s.ticks = 3;
-    }),
-    never(Full, "three readers", "one writer, three readers; the writer may be killed", &[], |s| {
-        readers(s, &[0, 0, 0]);
-        s.budget.crash = 1;
-    }),
-    never(Full, "two writers, three readers", "two writers, three readers", &[], |s| {
-        writers(s, 2);
-        readers(s, &[0, 0, 0]);
-    }),
-    never(Full, "three writers", "three writers of one record, two readers", &[], |s| {
-        writers(s, 3);
-        s.ticks = 2;
     }),
 ];

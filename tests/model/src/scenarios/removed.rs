@@ -3,10 +3,10 @@
 use cachesweeper_core::Policy;
 
 use super::protocol::{article_moves, siblings, skewed};
-use super::{Scenario, Set, pages, readers, rows, writers};
+use super::{Scenario, Set, pages, readers, rows};
 use crate::setup::{Claim, Fragment, Setup, Style, Writer};
 
-use Set::Small;
+use Set::{Full, Small};
 
 const fn stale(name: &'static str, about: &'static str, make: fn(&mut Setup)) -> Scenario {
     Scenario::stale(Small, name, about, make)
@@ -43,30 +43,40 @@ pub(super) const ALL: &[Scenario] = &[
         s.writers[0].row = 1;
     }),
     stale("without 7: messages in time", "a message lands later than the longest hold", |s| {
+        readers(s, &[0]);
         pages(s);
         s.budget.evict = 2;
         s.budget.cut = 1;
         s.late_landing = 2;
     }),
     stale("without 7: only once", "a message arrives again after its item was evicted", |s| {
+        readers(s, &[0]);
         s.budget.evict = 2;
         s.budget.duplicate = 1;
     }),
-    stale("without 7: the store forgets", "a node restarts with old content", |s| s.budget.restore = 1),
-    stale("explore: evicted hold, G-ack", "evict held + crash", |s| {
-        s.evict_held = true;
-        s.budget.evict = 1;
-        s.budget.crash = 1;
-        s.claims = vec![Claim::Ack];
+    stale("without 7: the store forgets", "a node restarts with old content", |s| {
+        s.filled = true;
+        s.budget.restore = 1;
     }),
-    stale("explore: evicted hold and lost release, G-ack", "evict held + cut", |s| {
-        s.evict_held = true;
-        s.budget.evict = 1;
-        s.budget.cut = 1;
-        s.claims = vec![Claim::Ack];
-    }),
-    stale("explore: two writers plain", "x", |s| {
-        writers(s, 2);
-        s.writers[1].style = Style::Plain;
-    }),
+    Scenario::stale(
+        Full,
+        "without 2: holds kept, release lost",
+        "a log with an open hold is evicted, and the release is lost: G-ack too",
+        |s| {
+            s.evict_held = true;
+            s.budget.evict = 1;
+            s.budget.cut = 1;
+            s.claims = vec![Claim::Ack];
+        },
+    ),
+    Scenario::stale(
+        Full,
+        "without 3: late COMMIT, release lost",
+        "COMMIT returns after the hold, and the node cannot be reached for the release",
+        |s| {
+            s.late_commit = true;
+            s.budget.cut = 1;
+            s.claims = vec![Claim::Ack];
+        },
+    ),
 ];
