@@ -22,6 +22,48 @@ pub(super) const ALL: &[Scenario] = &[
             s.claims = vec![Claim::Ack];
         },
     ),
+    never(
+        Full,
+        "restart, cold",
+        "the node restarts, or is flushed, at any moment; the store is empty at first",
+        &[Seen::BypassQuarantine],
+        |s| {
+            s.budget.restart = 1;
+            s.ticks = 3;
+        },
+    ),
+    never(
+        Full,
+        "leases, cold",
+        "a lease elects one reader; its holder may go away; the store is empty at first",
+        &[Seen::LeaseBusy],
+        |s| {
+            s.rules.leases = true;
+            s.budget.leave = 1;
+        },
+    ),
+    never(Full, "flights, pause", "two callers of one process share renders; one goes away, one stands still", &[Seen::Shared], |s| {
+        shared(s);
+        s.budget.leave = 1;
+        s.budget.pause = 1;
+    }),
+    never(Full, "nested, two readers", "a fragment inside of its parent's; two readers", &[], |s| {
+        nested(s);
+        readers(s, &[0, 0]);
+    }),
+    never(
+        Full,
+        "memory store, two pages",
+        "the embedded store: one clock, no markers, no late messages; two pages",
+        &[Seen::PageFill],
+        |s| {
+            s.rules.markers = false;
+            s.rules.landing = Micros(0);
+            pages(s);
+            s.budget.evict = 1;
+            s.ticks = 3;
+        },
+    ),
     never(Full, "any item evicted", "any one item is evicted, and the writer may be killed", &[], |s| {
         s.evicted = Evicted::Any;
         s.budget.evict = 1;

@@ -23,6 +23,7 @@ pub(super) const ALL: &[Scenario] = &[
     stale("naive: single flag", "one held flag instead of named marks: the first release ends both holds", |s| {
         writers(s, 2);
         s.writers[1].style = Style::Autocommit;
+        s.filled = true;
         s.scheme = Scheme::SingleFlag;
     }),
     stale("naive: restart at 1", "a version that was evicted begins again where it began", |s| {
@@ -32,6 +33,7 @@ pub(super) const ALL: &[Scenario] = &[
     stale("naive: blind set", "marks and releases overwrite the log", |s| {
         writers(s, 2);
         s.writers[1].style = Style::Autocommit;
+        s.filled = true;
         s.scheme = Scheme::BlindSet;
     }),
     stale("naive: no marker", "nothing tells that a node has lost its memory", |s| {
@@ -63,6 +65,7 @@ pub(super) const ALL: &[Scenario] = &[
     stale("naive: no taint", "a fragment is stored although one inside of it was served stale", |s| {
         nested(s);
         s.fragments[1].serve_stale = Some(2);
+        s.filled = true;
         readers(s, &[0, 0]);
         s.scheme = Scheme::NoTaint;
     }),

@@ -75,6 +75,7 @@ pub(super) const ALL: &[Scenario] = &[
     never(Small, "restart", "the node restarts, or is flushed, at any moment", &[Seen::BypassQuarantine], |s| {
         s.budget.restart = 1;
         s.ticks = 3;
+        s.filled = true;
     }),
     never(Small, "lost replies", "a connection breaks at any message; what was sent lands late, in part, or never", &[], |s| {
         s.budget.cut = 1
@@ -100,16 +101,20 @@ pub(super) const ALL: &[Scenario] = &[
     never(Small, "leases", "a lease elects one reader; its holder may go away", &[Seen::LeaseBusy], |s| {
         s.rules.leases = true;
         s.budget.leave = 1;
+        s.ticks = 1;
+        s.filled = true;
     }),
     never(Small, "flights", "callers of one process share renders; any of them may go away", &[Seen::Shared], |s| {
         shared(s);
         s.budget.leave = 1;
-        s.budget.pause = 1;
+        s.ticks = 1;
     }),
     never(Small, "gathered bypasses", "three callers of one process share renders that are not stored", &[Seen::Gathered], |s| {
         readers(s, &[0, 0, 0]);
         shared(s);
         s.budget.pause = 1;
+        s.ticks = 1;
+        s.filled = true;
     }),
     never(Small, "serve_stale", "versions of bounded age are served under a hold", &[Seen::Stale], |s| {
         s.fragments[0].serve_stale = Some(1);
@@ -122,7 +127,7 @@ pub(super) const ALL: &[Scenario] = &[
     }),
     never(Small, "nested", "a fragment inside of its parent's", &[], |s| {
         nested(s);
-        readers(s, &[0, 0]);
+        readers(s, &[0]);
     }),
     never(
         Full,
@@ -151,6 +156,7 @@ pub(super) const ALL: &[Scenario] = &[
     never(Small, "a child moves", "a child moves while its sibling is saved: the new parent's fragment", &[Seen::Moved], |s| {
         siblings(s);
         readers(s, &[1]);
+        s.filled = true;
     }),
     never(Full, "a child moves away", "a child moves while its sibling is saved: the old parent's fragment", &[Seen::Moved], |s| {
         siblings(s);
@@ -231,6 +237,7 @@ pub(super) const ALL: &[Scenario] = &[
     never(Small, "memory store", "the embedded store: one clock, no markers, no late messages; pages", &[Seen::PageFill], |s| {
         s.rules.markers = false;
         s.rules.landing = Micros(0);
+        readers(s, &[0]);
         pages(s);
         s.budget.evict = 1;
         s.ticks = 3;
