@@ -18,6 +18,7 @@ use crate::registry::Graph;
 use crate::stats::Counters;
 use crate::store::router::Router;
 use crate::store::{Op, Reply, StoreError, StoreInfo};
+use crate::verify::Verifier;
 use crate::{Clock, Config, Error, Ttl};
 
 pub use sweeps::Mark;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub(crate) info: StoreInfo,
     pub(crate) adapters: Adapters,
     pub(crate) renewals: Renewals,
+    /// `None` if no hit is verified.
+    pub(crate) verifier: Option<Verifier>,
     default_ttl: Ttl,
     router: Router,
     health: Mutex<Health>,
@@ -62,6 +65,7 @@ impl Shared {
             changes: Arc::default(),
             adapters: Adapters::default(),
             renewals: Renewals::default(),
+            verifier: Verifier::new(config.verify),
             default_ttl,
             router,
             health: Mutex::new(health),

@@ -202,6 +202,13 @@ impl World {
         builder.lease_wait(Duration::from_millis(20)).flight_wait(Duration::from_secs(2)).build().unwrap()
     }
 
+    /// One more process, which renders this share of its hits again.
+    pub fn verifying(&self, rate: f64) -> Sweeper {
+        self.warm();
+        let builder = Sweeper::builder().store(self.store.clone()).clock(self.clock.clone()).graph(graph()).namespace("t");
+        builder.verify(rate).build().unwrap()
+    }
+
     /// A process on a store that is past its quarantine.
     pub fn warm(&self) -> Sweeper {
         let sweeper = self.process();
