@@ -75,6 +75,8 @@ counters! {
     marks_failed,
     /// Of those, delivered since.
     marks_delivered,
+    /// Records whose marking took so much of their hold that it may not have covered the COMMIT.
+    marks_late,
     /// Writes refused under the policy `Abort`.
     writes_refused,
     /// Writes in transactions whose end cannot be seen.

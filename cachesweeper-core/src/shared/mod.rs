@@ -21,6 +21,7 @@ use crate::store::{Op, Reply, StoreError, StoreInfo};
 use crate::verify::Verifier;
 use crate::{Clock, Config, Error, Ttl};
 
+pub(crate) use sweeps::MARKED_AT_ONCE;
 pub use sweeps::Mark;
 
 /// The common part of a sweeper.
