@@ -216,14 +216,11 @@ async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> 
     let (mut mark, append) = shared.begin_mark(logs, hold);
     let appended = drive_in_parts(sweeper, append).await;
     mark.made(sweeper.now(), hold);
-    let mut mark = match shared.end_mark(mark.clone(), appended.clone()) {
-        Ok(mark) => mark,
-        Err(error) => {
-            // Nothing will be written: give back what could be marked.
-            sweeper.release(&mark.given_back(&appended)).await;
-            return Err(error);
-        }
-    };
+    if let Err(error) = shared.end_mark(&mut mark, &appended) {
+        // Nothing will be written: give back what could be marked.
+        sweeper.release(&mark.given_back(&appended)).await;
+        return Err(error);
+    }
     // The hold runs from the first mark on, so marking takes a part of it: too much, if the store is slow, or the logs are many.
     if !mark.logs.is_empty() && !mark.has_left(enough, sweeper.now()) {
         mark_again(sweeper, &mut mark, hold.max(shared.rules.longest_hold)).await;

@@ -105,11 +105,10 @@ impl Append {
 
     /// The same in parts of at most `size` logs, with the position of each one's first log: a batch is in memory as a whole.
     pub fn in_parts(self, size: usize) -> impl Iterator<Item = (usize, Self)> {
-        let Self { rules, mut logs, events, needs_log, certain, mut ahead, .. } = self;
-        let mut first = 0;
+        let Self { rules, logs, events, needs_log, certain, mut ahead, .. } = self;
+        let (mut logs, mut first) = (logs.into_iter(), 0);
         std::iter::from_fn(move || {
-            let rest = logs.split_off(size.max(1).min(logs.len()));
-            let part = std::mem::replace(&mut logs, rest);
+            let part: Vec<LogAddress> = logs.by_ref().take(size.max(1)).collect();
             let position = first;
             first += part.len();
             let append = Self::new(rules, part, events.clone(), needs_log, certain).ahead(std::mem::take(&mut ahead));

@@ -76,11 +76,14 @@ impl Mark {
 
     /// Tells the logs that were marked from those that could not be.
     pub fn sort_out(&mut self, appended: &Appended) {
+        self.compactions.clone_from(&appended.compactions);
+        if appended.failed.is_empty() {
+            return;
+        }
         let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
         let (lost, kept) = self.logs.drain(..).enumerate().partition::<Vec<_>, _>(|(position, _)| failed.contains(position));
         self.failed.extend(lost.into_iter().map(|(_, log)| log));
         self.logs = kept.into_iter().map(|(_, log)| log).collect();
-        self.compactions.clone_from(&appended.compactions);
     }
 
     /// What was marked of it, to be given back: nothing will be written.
@@ -154,21 +157,22 @@ impl Shared {
     /// The logs that must be written when these records change: their own, and their entities' collections.
     pub(crate) fn logs(&self, records: &[RecordKey]) -> Vec<LogAddress> {
         let mut logs = Vec::with_capacity(records.len());
-        let mut seen = HashSet::new();
-        let mut push = |record: &RecordKey| {
-            let log = LogAddress { node: self.router.node(record), key: self.namespace.log(record) };
-            if seen.insert(log.clone()) {
-                logs.push(log);
-            }
-        };
+        // A sweep may have a million rows, so they are told apart without copies; collections and whole entities are few.
+        let (mut rows, mut others) = (HashSet::with_capacity(records.len()), HashSet::new());
+        let log = |record: &RecordKey| LogAddress { node: self.router.node(record), key: self.namespace.log(record) };
         for record in records {
             let node = self.graph.node(record);
             let has_log = !record.is_row() || node.is_none_or(|node| node.strategy == Strategy::Counter);
-            if has_log {
-                push(record);
+            let new = if record.is_row() { rows.insert(record) } else { others.insert(record.clone()) };
+            if has_log && new {
+                logs.push(log(record));
             }
             if let Some(node) = node.filter(|node| node.collection) {
-                push(&RecordKey::collection(node.name()));
+                let collection = RecordKey::collection(node.name());
+                if !others.contains(&collection) {
+                    logs.push(log(&collection));
+                    others.insert(collection);
+                }
             }
         }
         logs
@@ -180,10 +184,10 @@ impl Shared {
     }
 
     /// Sorts out what could not be marked, by the policy.
-    pub(crate) fn end_mark(&self, mut mark: Mark, appended: Appended) -> Result<Mark, Error> {
+    pub(crate) fn end_mark(&self, mark: &mut Mark, appended: &Appended) -> Result<(), Error> {
         let Some((first, cause)) = appended.failed.first().cloned() else {
-            mark.sort_out(&appended);
-            return Ok(mark);
+            mark.sort_out(appended);
+            return Ok(());
         };
         if self.config.policy == Policy::Abort {
             Counters::bump(&self.counters.writes_refused);
@@ -197,8 +201,8 @@ impl Shared {
         } else {
             tracing::warn!(records, %cause, "records could not be marked before their write; they are invalidated as soon as the store answers");
         }
-        mark.sort_out(&appended);
-        Ok(mark)
+        mark.sort_out(appended);
+        Ok(())
     }
 
     fn readable(&self, log_key: &str) -> String {
