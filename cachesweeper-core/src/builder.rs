@@ -132,6 +132,22 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Renders this share of all hits again, from 0 (none, the default) to 1 (every one), and compares them with what the store
+    /// had. The statistics count what came of it, `verified` and `stale` above all; a stale fragment is logged as an error.
+    ///
+    /// What differs is not served: the caller gets the fresh render. A hit costs as much as a bypass then, and a lookup more.
+    ///
+    /// ```
+    /// # use cachesweeper_core::blocking::Sweeper;
+    /// let sweeper = Sweeper::builder().memory(64 << 20).verify(0.001).build()?;          // one hit in a thousand
+    /// assert_eq!((sweeper.stats().verified, sweeper.stats().stale), (0, 0));
+    /// # Ok::<(), cachesweeper_core::Error>(())
+    /// ```
+    pub fn verify(mut self, rate: f64) -> Self {
+        self.config.verify = rate;
+        self
+    }
+
     /// The clock and the random numbers to go by; for tests and simulations.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

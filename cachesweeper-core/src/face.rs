@@ -4,15 +4,15 @@
 //! a runtime.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::protocol::Machine;
+use crate::protocol::{Append, Appended, LogAddress, Machine};
 use crate::registry::Graph;
-use crate::shared::{Mark, Shared};
+use crate::shared::{MARKED_AT_ONCE, Mark, Shared};
 use crate::stats::Counters;
 use crate::{ChangesPending, Config, Error, Micros, RecordKey};
 
@@ -112,7 +112,7 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
                 return;
             }
             Counters::add(&self.shared().counters.records_swept, logs.len());
-            let appended = self.drive(self.shared().begin_invalidate(logs.clone())).await;
+            let appended = drive_in_parts(self, self.shared().begin_invalidate(logs.clone())).await;
             self.shared().owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect(), Micros(0));
             self.deliver_later();
         }
@@ -153,12 +153,8 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
 
     /// Opens the hold anew, because the COMMIT takes long.
     fn renew(&self, mark: &mut Mark) -> impl Future<Output = ()> + Send {
-        async move {
-            Counters::bump(&self.shared().counters.renewals);
-            let (fresh, append) = self.shared().begin_mark(mark.logs.clone(), self.shared().rules.hold);
-            let appended = self.drive(append).await;
-            mark.renewed(fresh, &appended);
-        }
+        let hold = self.shared().hold_for(mark.logs.len(), self.shared().rules.hold);
+        mark_again(self, mark, hold)
     }
 
     /// Ends a hold after the write has committed, or was rolled back.
@@ -168,7 +164,7 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
                 return;
             }
             let (append, must_arrive) = self.shared().begin_release(mark);
-            let appended = self.drive(append).await;
+            let appended = drive_in_parts(self, append).await;
             self.shared().end_release(mark, &appended, must_arrive);
             self.deliver_later();
         }
@@ -178,7 +174,10 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     fn release_and_invalidate(&self, mut mark: Mark, records: &[RecordKey]) -> impl Future<Output = ()> + Send {
         let mut more = self.shared().logs(records);
         async move {
-            more.retain(|log| !mark.logs.contains(log));
+            if !more.is_empty() {
+                let known: HashSet<&LogAddress> = mark.logs.iter().collect();
+                more.retain(|log| !known.contains(log));
+            }
             if more.is_empty() {
                 return self.release(&mark).await;
             }
@@ -189,22 +188,50 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     }
 }
 
-async fn mark_for<S: Face>(sweeper: &S, logs: Vec<crate::protocol::LogAddress>, hold: Micros) -> Result<Mark, Error> {
+/// Writes to many logs in batches of a bounded size.
+async fn drive_in_parts<S: Face>(sweeper: &S, append: Append) -> Appended {
+    let mut all = Appended::default();
+    for (first, part) in append.in_parts(MARKED_AT_ONCE) {
+        all.add(first, sweeper.drive(part).await);
+    }
+    all
+}
+
+async fn mark_again<S: Face>(sweeper: &S, mark: &mut Mark, hold: Micros) {
+    Counters::bump(&sweeper.shared().counters.renewals);
+    let (mut fresh, append) = sweeper.shared().begin_mark(mark.logs.clone(), hold);
+    let appended = drive_in_parts(sweeper, append).await;
+    fresh.made(sweeper.now(), hold);
+    mark.renewed(fresh, &appended);
+}
+
+async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> Result<Mark, Error> {
     let shared = sweeper.shared();
     if logs.is_empty() {
         return Ok(shared.begin_mark(logs, hold).0);
     }
     Counters::add(&shared.counters.records_swept, logs.len());
-    let (mark, append) = shared.begin_mark(logs, hold);
-    let appended = sweeper.drive(append).await;
-    match shared.end_mark(mark.clone(), appended.clone()) {
-        Ok(mark) => Ok(mark),
-        Err(error) => {
-            // Nothing will be written: give back what could be marked.
-            sweeper.release(&mark.given_back(&appended)).await;
-            Err(error)
+    let enough = Micros(hold.0 / 2);
+    let hold = shared.hold_for(logs.len(), hold);
+    let (mut mark, append) = shared.begin_mark(logs, hold);
+    let appended = drive_in_parts(sweeper, append).await;
+    mark.made(sweeper.now(), hold);
+    if let Err(error) = shared.end_mark(&mut mark, &appended) {
+        // Nothing will be written: give back what could be marked.
+        sweeper.release(&mark.given_back(&appended)).await;
+        return Err(error);
+    }
+    // The hold runs from the first mark on, so marking takes a part of it: too much, if the store is slow, or the logs are many.
+    if !mark.logs.is_empty() && !mark.has_left(enough, sweeper.now()) {
+        mark_again(sweeper, &mut mark, hold.max(shared.rules.longest_hold)).await;
+        if !mark.has_left(enough, sweeper.now())
+            && let Err(error) = shared.marked_late(&mark)
+        {
+            sweeper.release(&mark).await;
+            return Err(error);
         }
     }
+    Ok(mark)
 }
 
 /// Runs a future of the blocking face, which is ready at its first poll. One that is not would never be: it is polled again

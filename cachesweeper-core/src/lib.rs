@@ -49,6 +49,7 @@ mod sweeper;
 #[cfg(feature = "minijinja")]
 pub mod template;
 mod ttl;
+mod verify;
 pub mod version;
 
 pub use ambient::{Changes, ChangesPending};

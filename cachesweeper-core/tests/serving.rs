@@ -250,6 +250,25 @@ fn a_log_under_writes_alone_stays_short() {
 }
 
 #[test]
+fn a_log_under_overlapping_writes_stays_short_too() {
+    let world = World::new();
+    let sweeper = world.warm();
+    let key = RecordKey::new("comment", 1);
+    let (mut longest, mut last) = (0, sweeper.mark(std::slice::from_ref(&key)).unwrap());
+    for _ in 0..2_000 {
+        // Between a mark and its release there is always another writer's.
+        let mark = sweeper.mark(std::slice::from_ref(&key)).unwrap();
+        sweeper.release(&last);
+        last = mark;
+        longest = longest.max(world.store.get("t/t/comment:1").unwrap().len());
+    }
+    assert!(longest < 4_096, "{longest} bytes");
+    assert_eq!(word(&sweeper, &key), "bypass", "the last hold is open");
+    sweeper.release(&last);
+    assert_eq!(word(&sweeper, &key), "miss");
+}
+
+#[test]
 fn a_log_that_is_full_is_replaced_and_keeps_its_open_holds() {
     let world = World::new();
     let sweeper = world.warm();

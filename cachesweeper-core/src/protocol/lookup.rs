@@ -203,7 +203,7 @@ impl Lookup {
         let stale = || {
             let oldest = self.read_at.minus(query.serve_stale?);
             let envelope = envelope.clone().filter(|envelope| envelope.read_at >= oldest)?;
-            Some(Cached { body: envelope.body, read_at: envelope.read_at })
+            Some(Cached { body: envelope.body, read_at: envelope.read_at, stamp: envelope.stamp })
         };
         let bypass = |reason| Found::Bypass { reason, stale: stale() };
         if let Some(reason) = barred.get(&query.node) {
@@ -238,7 +238,7 @@ impl Lookup {
         }
         let stamp = stamp.finish();
         match envelope {
-            Some(envelope) if envelope.stamp == stamp => Found::Hit(Cached { body: envelope.body, read_at: envelope.read_at }),
+            Some(Envelope { body, read_at, stamp: own }) if own == stamp => Found::Hit(Cached { body, read_at, stamp }),
             _ => Found::Miss { stamp, settled: latest, stale: stale() },
         }
     }

@@ -89,6 +89,7 @@ impl Shared {
                     Reason::Quarantine | Reason::Adopted => &counters.bypasses_quarantine,
                     Reason::NodeDown | Reason::Evicted => &counters.bypasses_node_down,
                     Reason::InTransaction => &counters.bypasses_in_transaction,
+                    Reason::Verifying => &counters.bypasses_verifying,
                     Reason::NoDependency | Reason::KeyOfTimestampRecord | Reason::InvalidTtl => &counters.bypasses_refused,
                 });
                 let refused = matches!(reason, Reason::NoDependency | Reason::KeyOfTimestampRecord);

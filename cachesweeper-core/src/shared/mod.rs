@@ -18,8 +18,10 @@ use crate::registry::Graph;
 use crate::stats::Counters;
 use crate::store::router::Router;
 use crate::store::{Op, Reply, StoreError, StoreInfo};
+use crate::verify::Verifier;
 use crate::{Clock, Config, Error, Ttl};
 
+pub(crate) use sweeps::MARKED_AT_ONCE;
 pub use sweeps::Mark;
 
 /// The common part of a sweeper.
@@ -37,6 +39,8 @@ pub struct Shared {
     pub(crate) info: StoreInfo,
     pub(crate) adapters: Adapters,
     pub(crate) renewals: Renewals,
+    /// `None` if no hit is verified.
+    pub(crate) verifier: Option<Verifier>,
     default_ttl: Ttl,
     router: Router,
     health: Mutex<Health>,
@@ -62,6 +66,7 @@ impl Shared {
             changes: Arc::default(),
             adapters: Adapters::default(),
             renewals: Renewals::default(),
+            verifier: Verifier::new(config.verify),
             default_ttl,
             router,
             health: Mutex::new(health),

@@ -11,12 +11,17 @@ use crate::store::Op;
 use crate::version::Uid;
 use crate::{Error, Micros, Policy, RecordKey, Strategy, Tick};
 
+/// Logs that are written by one batch; more are written by several, one after the other.
+pub(crate) const MARKED_AT_ONCE: usize = 10_000;
+
 /// An open hold: what [`release`](crate::face::Face::release) needs to end it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Mark {
     pub(crate) logs: Vec<LogAddress>,
     pub(crate) uids: Vec<Uid>,
     pub(crate) deadline: Micros,
+    /// How long it took to make, the last time.
+    pub(crate) took: Micros,
     /// Compactions of long logs, to be sent with the release.
     pub(crate) compactions: Vec<Op>,
     /// Logs that could not be marked; they are invalidated after the commit, until it is delivered.
@@ -48,13 +53,14 @@ impl Mark {
         if other.is_empty() {
             return;
         }
-        let new = |log: &LogAddress| !self.logs.contains(log);
-        let more: Vec<_> = other.logs.into_iter().filter(new).collect();
+        let known: HashSet<&LogAddress> = self.logs.iter().collect();
+        let more: Vec<_> = other.logs.into_iter().filter(|log| !known.contains(log)).collect();
         self.logs.extend(more);
         self.uids.extend(other.uids);
         self.failed.extend(other.failed);
         self.compactions.extend(other.compactions);
         self.deadline = self.deadline.min(other.deadline);
+        self.took = self.took.max(other.took);
     }
 }
 
@@ -70,11 +76,14 @@ impl Mark {
 
     /// Tells the logs that were marked from those that could not be.
     pub fn sort_out(&mut self, appended: &Appended) {
+        self.compactions.clone_from(&appended.compactions);
+        if appended.failed.is_empty() {
+            return;
+        }
         let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
         let (lost, kept) = self.logs.drain(..).enumerate().partition::<Vec<_>, _>(|(position, _)| failed.contains(position));
         self.failed.extend(lost.into_iter().map(|(_, log)| log));
         self.logs = kept.into_iter().map(|(_, log)| log).collect();
-        self.compactions.clone_from(&appended.compactions);
     }
 
     /// What was marked of it, to be given back: nothing will be written.
@@ -84,9 +93,26 @@ impl Mark {
         Self { failed: Vec::new(), compactions: Vec::new(), ..self }
     }
 
+    /// Notes how long it took to make.
+    pub fn made(&mut self, now: Micros, hold: Micros) {
+        self.took = now.minus(self.deadline.minus(hold));
+    }
+
+    /// Whether this much of the hold is left.
+    pub fn has_left(&self, length: Micros, now: Micros) -> bool {
+        self.deadline >= now.plus(length)
+    }
+
+    /// How long from now on until it should be renewed: while half of the hold is left, and the time that it takes to renew it.
+    pub fn renew_in(&self, hold: Micros, now: Micros) -> Micros {
+        let (half, least) = (Micros(hold.0 / 2), Micros(hold.0 / 8));
+        self.deadline.minus(half.max(self.took)).minus(now).max(least)
+    }
+
     /// Takes in that the hold was opened anew.
     pub fn renewed(&mut self, fresh: Self, appended: &Appended) {
         self.uids.extend(fresh.uids);
+        self.took = fresh.took;
         if appended.failed.is_empty() {
             self.deadline = fresh.deadline;
         }
@@ -131,21 +157,22 @@ impl Shared {
     /// The logs that must be written when these records change: their own, and their entities' collections.
     pub(crate) fn logs(&self, records: &[RecordKey]) -> Vec<LogAddress> {
         let mut logs = Vec::with_capacity(records.len());
-        let mut seen = HashSet::new();
-        let mut push = |record: &RecordKey| {
-            let log = LogAddress { node: self.router.node(record), key: self.namespace.log(record) };
-            if seen.insert(log.clone()) {
-                logs.push(log);
-            }
-        };
+        // A sweep may have a million rows, so they are told apart without copies; collections and whole entities are few.
+        let (mut rows, mut others) = (HashSet::with_capacity(records.len()), HashSet::new());
+        let log = |record: &RecordKey| LogAddress { node: self.router.node(record), key: self.namespace.log(record) };
         for record in records {
             let node = self.graph.node(record);
             let has_log = !record.is_row() || node.is_none_or(|node| node.strategy == Strategy::Counter);
-            if has_log {
-                push(record);
+            let new = if record.is_row() { rows.insert(record) } else { others.insert(record.clone()) };
+            if has_log && new {
+                logs.push(log(record));
             }
             if let Some(node) = node.filter(|node| node.collection) {
-                push(&RecordKey::collection(node.name()));
+                let collection = RecordKey::collection(node.name());
+                if !others.contains(&collection) {
+                    logs.push(log(&collection));
+                    others.insert(collection);
+                }
             }
         }
         logs
@@ -157,10 +184,10 @@ impl Shared {
     }
 
     /// Sorts out what could not be marked, by the policy.
-    pub(crate) fn end_mark(&self, mut mark: Mark, appended: Appended) -> Result<Mark, Error> {
+    pub(crate) fn end_mark(&self, mark: &mut Mark, appended: &Appended) -> Result<(), Error> {
         let Some((first, cause)) = appended.failed.first().cloned() else {
-            mark.sort_out(&appended);
-            return Ok(mark);
+            mark.sort_out(appended);
+            return Ok(());
         };
         if self.config.policy == Policy::Abort {
             Counters::bump(&self.counters.writes_refused);
@@ -174,8 +201,8 @@ impl Shared {
         } else {
             tracing::warn!(records, %cause, "records could not be marked before their write; they are invalidated as soon as the store answers");
         }
-        mark.sort_out(&appended);
-        Ok(mark)
+        mark.sort_out(appended);
+        Ok(())
     }
 
     fn readable(&self, log_key: &str) -> String {
@@ -242,7 +269,35 @@ impl Shared {
     }
 
     pub(crate) fn owes(&self) -> bool {
-        !self.health().owed().is_empty()
+        self.health().owes_any()
+    }
+
+    /// A hold on this many logs. Marking many takes a part of it, so they get the longest that there is.
+    pub(crate) fn hold_for(&self, logs: usize, hold: Micros) -> Micros {
+        if logs > MARKED_AT_ONCE { hold.max(self.rules.longest_hold) } else { hold }
+    }
+
+    /// Marking took so long that too little of the hold is left for a COMMIT. By the policy.
+    pub(crate) fn marked_late(&self, mark: &Mark) -> Result<(), Error> {
+        let (records, took) = (mark.logs.len(), std::time::Duration::from(mark.took));
+        let hold = std::time::Duration::from(self.rules.longest_hold);
+        if self.config.policy == Policy::Abort {
+            Counters::bump(&self.counters.writes_refused);
+            let record = mark.logs.first().map(|log| self.readable(&log.key)).unwrap_or_default();
+            let cause = format!("marking {records} records took {took:?}, and a hold lasts {hold:?} at most");
+            return Err(Error::Refused { record, cause: crate::store::StoreError::refused("store", cause) });
+        }
+        Counters::add(&self.counters.marks_late, records);
+        if self.first_time("marked late") {
+            tracing::warn!(
+                records,
+                ?took,
+                ?hold,
+                "marking these records took too much of their hold: from COMMIT until the write is acknowledged, fragments from before it may be \
+                 served. Change fewer rows at once, or give all processes a longer `plain_hold`"
+            );
+        }
+        Ok(())
     }
 
     /// Logs a problem that is absorbed after a commit.

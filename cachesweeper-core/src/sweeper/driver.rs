@@ -55,12 +55,12 @@ impl Face for Sweeper {
     }
 
     async fn hold_while<T: Send>(&self, mark: &mut Mark, commit: impl Future<Output = T> + Send) -> T {
-        let half = self.config().hold / 2;
+        let hold = self.config().hold.into();
         let mut commit = std::pin::pin!(commit);
         loop {
             tokio::select! {
                 result = &mut commit => return result,
-                () = tokio::time::sleep(half) => self.renew(mark).await,
+                () = tokio::time::sleep(mark.renew_in(hold, self.now()).into()) => self.renew(mark).await,
             }
         }
     }
