@@ -43,6 +43,8 @@ pub struct Config {
     /// How long a mark is renewed whose COMMIT has an unknown outcome.
     pub unknown_commit_limit: Duration,
     pub(crate) lease_ttl: Ttl,
+    #[cfg(feature = "hmac")]
+    pub(crate) seal: crate::protocol::Seal,
 }
 
 impl Default for Config {
@@ -60,6 +62,8 @@ impl Default for Config {
             flight_wait: Duration::from_secs(5),
             unknown_commit_limit: Duration::from_secs(60),
             lease_ttl: Ttl::new(Duration::from_secs(3)).unwrap_or(Ttl::MAX),
+            #[cfg(feature = "hmac")]
+            seal: crate::protocol::Seal::default(),
         }
     }
 }
@@ -86,6 +90,10 @@ impl Config {
                 self.namespace,
                 self.namespace.len()
             )));
+        }
+        #[cfg(feature = "hmac")]
+        if let Some(problem) = self.seal.problem() {
+            return Err(Error::Config(problem));
         }
         Ttl::new(self.default_ttl).map_err(|error| Error::Config(format!("default_ttl: {error}")))
     }
