@@ -138,7 +138,9 @@ mod tests {
         let good = Seal::default().with_secret(SECRET).accepting(SECRET);
         assert_eq!(good.problem(), None);
         assert_eq!(format!("{good:?}"), "Seal(secret)");
-        for bad in [Seal::default().with_secret(b""), Seal::default().with_secret(SECRET).accepting(b"short"), Seal::default().accepting(SECRET)] {
+        for bad in
+            [Seal::default().with_secret(b""), Seal::default().with_secret(SECRET).accepting(b"short"), Seal::default().accepting(SECRET)]
+        {
             let problem = bad.problem().expect("a mistake");
             assert!(!problem.contains("short\"") && !problem.contains("a secret of"), "{problem}");
         }
