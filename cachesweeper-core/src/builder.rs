@@ -148,6 +148,33 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Seals every fragment with this secret (HMAC-SHA-256), so that whoever can write to the store cannot make the application
+    /// serve what it has not rendered. At least 16 random bytes, used for nothing else; the same in every process.
+    ///
+    /// A fragment without a seal, or with another one, is a miss, counted as `forged`, and overwritten. The README and
+    /// `SECURITY.md` say what a seal does not protect from.
+    ///
+    /// ```
+    /// use cachesweeper_core::blocking::Sweeper;
+    ///
+    /// # let secret_from_vault = [7; 32];
+    /// let sweeper = Sweeper::builder().memory(64 << 20).secret(secret_from_vault).build()?;
+    /// # Ok::<(), cachesweeper_core::Error>(())
+    /// ```
+    #[cfg(feature = "hmac")]
+    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.config.seal = self.config.seal.with_secret(secret.as_ref());
+        self
+    }
+
+    /// Accepts fragments that were sealed with this secret too, for a change of secrets without misses: deploy
+    /// `.secret(old).also_accept_secret(new)`, then `.secret(new).also_accept_secret(old)`, then `.secret(new)`.
+    #[cfg(feature = "hmac")]
+    pub fn also_accept_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.config.seal = self.config.seal.accepting(secret.as_ref());
+        self
+    }
+
     /// The clock and the random numbers to go by; for tests and simulations.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;

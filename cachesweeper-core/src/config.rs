@@ -47,6 +47,8 @@ pub struct Config {
     /// The share of hits that are rendered again and compared, from 0 to 1.
     pub verify: f64,
     pub(crate) lease_ttl: Ttl,
+    #[cfg(feature = "hmac")]
+    pub(crate) seal: crate::protocol::Seal,
 }
 
 impl Default for Config {
@@ -66,6 +68,8 @@ impl Default for Config {
             strict: false,
             verify: 0.0,
             lease_ttl: Ttl::new(Duration::from_secs(3)).unwrap_or(Ttl::MAX),
+            #[cfg(feature = "hmac")]
+            seal: crate::protocol::Seal::default(),
         }
     }
 }
@@ -98,6 +102,10 @@ impl Config {
                 self.namespace,
                 self.namespace.len()
             )));
+        }
+        #[cfg(feature = "hmac")]
+        if let Some(problem) = self.seal.problem() {
+            return Err(Error::Config(problem));
         }
         Ttl::new(self.default_ttl).map_err(|error| Error::Config(format!("default_ttl: {error}")))
     }

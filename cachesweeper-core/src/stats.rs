@@ -65,6 +65,8 @@ counters! {
     loaded_too_early,
     /// Rendered fragments that the store did not take.
     fills_failed,
+    /// Fragments of the store that were not sealed with the application's secret. Each was taken for missing.
+    forged,
     /// Sweeps: single writes and transactions that changed something.
     sweeps,
     /// Records invalidated by them.

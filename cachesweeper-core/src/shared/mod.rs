@@ -1,6 +1,7 @@
 //! What the async and the blocking sweeper have in common: everything but waiting.
 
 mod lookups;
+mod sealing;
 mod sweeps;
 
 use std::collections::HashSet;
@@ -23,6 +24,9 @@ use crate::{Clock, Config, Error, Ttl};
 
 pub(crate) use sweeps::MARKED_AT_ONCE;
 pub use sweeps::Mark;
+
+/// How many different messages are said once, at most: their texts may come from a store, or from a user.
+const MOST_SAID: usize = 4096;
 
 /// The common part of a sweeper.
 #[derive(Debug)]
@@ -83,7 +87,8 @@ impl Shared {
 
     /// Whether `what` is said for the first time.
     pub(crate) fn first_time(&self, what: &str) -> bool {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned())
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.len() < MOST_SAID && said.insert(what.to_owned())
     }
 
     /// Counts a batch, and takes out what must not be sent. `None`: send it all.
@@ -96,6 +101,7 @@ impl Shared {
 
     /// Learns from the replies, and takes back those that must not be used.
     pub(crate) fn observe(&self, ops: &[Op], replies: &mut [Reply]) {
+        self.open_seals(ops, replies);
         let failed = replies.iter().filter(|reply| matches!(reply, Reply::Failed(_))).count();
         let mut health = self.health();
         if failed == 0 && health.all_up() {

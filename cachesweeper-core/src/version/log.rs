@@ -11,7 +11,7 @@
 //!
 //! A log is only ever appended to; a compaction replaces it by a fresh head, its quarantine and the marks that are still open.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Token, Uid, take_micros, take_uid};
 use crate::Micros;
@@ -162,12 +162,15 @@ impl VersionLog {
             return open;
         }
         let released = self.released();
+        // By uid, since a log may be as long as the store allows: a hostile one must not cost the square of its length.
+        let mut places = BTreeMap::new();
         for event in &self.events {
             let Event::Mark { uid, deadline } = *event else { continue };
             if released.contains(&uid) || deadline.plus(skew) < now {
                 continue;
             }
-            match open.iter_mut().find(|seen| matches!(seen, Event::Mark { uid: other, .. } if *other == uid)) {
+            let place = *places.entry(uid).or_insert(open.len());
+            match open.get_mut(place) {
                 Some(Event::Mark { deadline: latest, .. }) => *latest = deadline.max(*latest),
                 _ => open.push(Event::Mark { uid, deadline }),
             }

@@ -168,6 +168,24 @@ enum Piece {
     },
 }
 
+impl Piece {
+    /// The positions of its operations.
+    fn positions(&self) -> Vec<usize> {
+        match self {
+            Self::Exchange { answers, .. } => answers.iter().map(|(position, _)| *position).collect(),
+            Self::Replace { position, .. } | Self::TooLarge { position } => vec![*position],
+        }
+    }
+}
+
+/// Why the node is down, if these replies say so.
+fn failed(replies: &[(usize, Reply)]) -> Option<StoreError> {
+    replies.iter().find_map(|(_, reply)| match reply {
+        Reply::Failed(error) if error.down => Some(error.clone()),
+        _ => None,
+    })
+}
+
 /// Cuts a node's share of a batch into pieces that are run one after the other.
 fn cut(ops: Vec<(usize, Op)>, limit: usize) -> Vec<Piece> {
     let mut pieces = Vec::new();

@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::{
-    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error,
-    in_order, item_size,
+    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, failed,
+    from_error, in_order, item_size,
 };
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
@@ -83,15 +83,20 @@ impl Node {
         };
         let mut replies = Vec::with_capacity(ops.len());
         for piece in cut(ops, limit) {
+            // A server that failed is not asked again: every further piece would wait for the time-out anew.
+            if let Some(error) = failed(&replies) {
+                replies.extend(piece.positions().into_iter().map(|position| (position, Reply::Failed(error.clone()))));
+                continue;
+            }
             match piece {
                 Piece::Exchange { wire, answers: positions } => {
-                    replies.extend(answers(&self.name, positions, client.run_batch(wire).await))
+                    replies.extend(answers(&self.name, positions, client.run_batch(wire).await));
                 }
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace).await)),
             }
         }
-        if replies.iter().any(|(_, reply)| matches!(reply, Reply::Failed(error) if error.down)) {
+        if failed(&replies).is_some() {
             // Resolve and check again when the node is next tried: it may be another server by then.
             *self.live() = Live::default();
         }
