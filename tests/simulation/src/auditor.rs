@@ -115,7 +115,9 @@ mod tests {
         };
         let shown = vec![Shown { fact: FACT, version: shown, lag }];
         let read = Read { life: 0, label: String::new(), began: moment(began), ended: moment(99), outcome: String::new(), shown };
-        History { writes: vec![write(1, 1, 5), write(2, 10, 20)], reads: vec![read], ..History::default() }
+        let mut history = History::default();
+        (history.writes, history.reads) = (vec![write(1, 1, 5), write(2, 10, 20)], vec![read]);
+        history
     }
 
     fn stale(claims_commit: bool, shown: u64, began: u64, lag: u64) -> usize {

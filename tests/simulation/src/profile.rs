@@ -175,7 +175,7 @@ impl Knobs {
             max_item: if rng.u8(..4) == 0 { rng.usize(900..=2_000) } else { 1 << 20 },
             ttl: rng.u64(2..=60),
             strikes_every: rng.u64(300..=4_000),
-            mishaps: rng.u64(0..=10),
+            mishaps: [0, 1, 1, 2, 2, 4, 10][rng.usize(..7)],
         }
     }
 
