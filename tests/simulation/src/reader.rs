@@ -128,8 +128,11 @@ impl Reader {
                 None if by_row => self.load((kind, id)).await,
                 None => None,
             };
-            let early =
-                if world.profile.loads_early { Some(self.body(kind, id, row.as_ref(), Ask { nested: false, ..ask }).await?) } else { None };
+            let mut early = None;
+            if world.profile.loads_early {
+                early = Some(self.body(kind, id, row.as_ref(), Ask { nested: false, ..ask }).await?);
+                world.pause(60).await;
+            }
             let name = format!("{}{}", kind.name(), if ask.nested { "-nested" } else { "" });
             let render = async || match early {
                 Some(text) => Ok(text),
