@@ -163,16 +163,15 @@ impl Transaction {
         world.step(self.life).await;
         world.pause(2).await;
         for _ in 0..300 {
-            {
+            let found = {
                 let mut state = world.state();
                 let holder = *state.tables.locks.entry(key).or_insert(self.number);
-                if holder == self.number {
-                    let row = self.writes.get(&key).or_else(|| state.tables.rows.get(&key)).cloned();
-                    drop(state);
-                    world.pause(1).await;
-                    world.step(self.life).await;
-                    return Ok(row);
-                }
+                (holder == self.number).then(|| self.writes.get(&key).or_else(|| state.tables.rows.get(&key)).cloned())
+            };
+            if let Some(row) = found {
+                world.pause(1).await;
+                world.step(self.life).await;
+                return Ok(row);
             }
             tokio::time::sleep(ms(2)).await;
         }

@@ -1,11 +1,10 @@
 //! A few seeds of each profile, and that a seed is the same twice.
-#![allow(missing_docs)]
 
 use cachesweeper_simulation::summary::Summary;
 use cachesweeper_simulation::{PROFILES, Profile, run, sweep};
 
 fn profile(name: &str) -> &'static Profile {
-    Profile::named(name).unwrap()
+    Profile::named(name).expect("it is in the list")
 }
 
 #[test]
@@ -14,7 +13,7 @@ fn a_seed_is_the_same_twice() {
         for seed in if profile.name == "faults" { 1..4 } else { 1..2 } {
             let (first, trace) = run(profile, seed, true);
             // On another thread, after other runs: nothing of the process may matter.
-            let (second, again) = std::thread::spawn(move || run(profile, seed, true)).join().unwrap();
+            let (second, again) = std::thread::spawn(move || run(profile, seed, true)).join().expect("a run does not panic");
             let differs = trace.iter().zip(&again).position(|(one, other)| one != other);
             assert_eq!(differs, None, "{} {seed}: line {differs:?}", profile.name);
             assert_eq!((first.trace_hash, trace.len()), (second.trace_hash, again.len()));
