@@ -143,6 +143,11 @@ impl Changes {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// In how many tasks and threads.
+    pub(crate) fn len(&self) -> usize {
+        self.places().len()
+    }
+
     /// The transaction has changed something here.
     pub(crate) fn begin(self: &Arc<Self>) -> ChangesPending {
         let place = Place::current();

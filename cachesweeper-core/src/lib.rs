@@ -62,6 +62,8 @@ pub use page::{PageOf, Prefetch, TagError, TagSettings, Tags};
 pub use protocol::Reason;
 pub use record::{CacheSweep, Collection, Dependencies, Dependency, KeyLookup, RecordKey, Row, Strategy};
 pub use rendered::{Outcome, Rendered};
+#[doc(hidden)]
+pub use shared::Leftovers;
 pub use shared::Mark;
 pub use stats::Stats;
 #[cfg(feature = "tokio")]

@@ -31,6 +31,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Renewals {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.entries).len()
+    }
+}
+
 /// Takes its hold off the list, also when a panic passes.
 struct Ticket<'a> {
     renewals: &'a Renewals,

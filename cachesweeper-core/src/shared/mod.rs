@@ -12,9 +12,9 @@ use crate::ambient::Changes;
 use crate::blocking::Renewals;
 use crate::face::Adapters;
 use crate::flight::Flights;
-use crate::health::Health;
+use crate::health::{Health, Pending};
 use crate::keys::Namespace;
-use crate::protocol::Rules;
+use crate::protocol::{LogAddress, Rules};
 use crate::registry::Graph;
 use crate::stats::Counters;
 use crate::store::router::Router;
@@ -120,6 +120,29 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// What a sweeper has under way: all of it ends by itself, so an idle sweeper has none. For simulations.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Renders that callers share.
+    pub flights: usize,
+    /// Holds of blocking code that are renewed.
+    pub renewals: usize,
+    /// Tasks and threads with changes pending.
+    pub changes: usize,
+    /// Logs whose invalidation is owed to their node.
+    pub owed: Vec<LogAddress>,
+}
+
+impl Shared {
+    #[doc(hidden)]
+    pub fn leftovers(&self) -> Leftovers {
+        let owed = self.health().owed().into_iter().map(|Pending { node, key }| LogAddress { node, key });
+        let owed = owed.collect();
+        Leftovers { flights: self.flights.len(), renewals: self.renewals.len(), changes: self.changes.len(), owed }
     }
 }
 

@@ -60,6 +60,8 @@ impl Face for Sweeper {
         let mut commit = std::pin::pin!(commit);
         loop {
             tokio::select! {
+                // In a fixed order: a COMMIT that has returned needs no renewal, and a simulation runs the same twice.
+                biased;
                 result = &mut commit => return result,
                 () = tokio::time::sleep(mark.renew_in(hold, self.now()).into()) => self.renew(mark).await,
             }

@@ -8,10 +8,8 @@ use memcache::exp::{AsyncMetaClient, AsyncMetaConnection, Error, MetaCommand, Me
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::{
-    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, failed,
-    from_error, in_order, item_size,
-};
+use super::cut::{Piece, Replace, by_node, cut, in_order};
+use super::{DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size, wire};
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for async code.
@@ -89,8 +87,9 @@ impl Node {
                 continue;
             }
             match piece {
-                Piece::Exchange { wire, answers: positions } => {
-                    replies.extend(answers(&self.name, positions, client.run_batch(wire).await));
+                Piece::Exchange(ops) => {
+                    let (wire, places) = wire(&ops);
+                    replies.extend(answers(&self.name, places, client.run_batch(wire).await));
                 }
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace).await)),
