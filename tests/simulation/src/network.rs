@@ -259,6 +259,9 @@ fn short(bytes: &[u8]) -> String {
                 cachesweeper_core::version::Event::Release { uid, birth } => {
                     format!(" -{:04x}@{}", uid.to_bytes()[15], birth.0 / 1000 % 1_000_000)
                 }
+                cachesweeper_core::version::Event::Quarantine { head, deadline } => {
+                    format!(" ?{:04x}..{}", head.to_bytes()[15], deadline.0 / 1000 % 1_000_000)
+                }
             });
             format!("log {:02x}{}", log.head().to_bytes()[15], events.collect::<String>())
         }
