@@ -7,10 +7,11 @@ use futures_util::future::join_all;
 use memcache::exp::{AsyncMetaClient, AsyncMetaConnection, Error, MetaCommand, MetaCommandResult, parse_meta_result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::{
-    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error,
-    in_order, item_size,
+    CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut,
+    from_error, in_order, item_size,
 };
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
@@ -25,8 +26,13 @@ impl AsyncMemcachedStore {
     /// A store on these servers. Nothing is connected yet.
     pub fn new(options: &MemcachedOptions) -> Self {
         let info = options.info();
-        let nodes = info.nodes.iter().map(|name| Node { name: name.clone(), options: options.clone(), live: Mutex::default() });
-        Self { nodes: nodes.collect(), info }
+        let node = |name: &Arc<str>| Node {
+            name: name.clone(),
+            options: options.clone(),
+            live: Mutex::default(),
+            turns: Semaphore::new(CONNECTIONS),
+        };
+        Self { nodes: info.nodes.iter().map(node).collect(), info }
     }
 }
 
@@ -56,6 +62,8 @@ struct Node {
     name: Arc<str>,
     options: MemcachedOptions,
     live: Mutex<Live>,
+    /// A crowd of tasks takes turns. A turn is over in a fraction of a millisecond, so it need not be long for thousands.
+    turns: Semaphore,
 }
 
 /// What there is once the server has been reached.
@@ -77,9 +85,17 @@ impl Node {
     }
 
     async fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
+        let failed = |ops: Vec<(usize, Op)>, error: StoreError| {
+            ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect::<Vec<_>>()
+        };
+        let Ok(_turn) = tokio::time::timeout(self.options.timeout, self.turns.acquire()).await else {
+            // Those who have a turn find out whether the node is down.
+            let cause = format!("none of {CONNECTIONS} connections was free within {:?}", self.options.timeout);
+            return failed(ops, StoreError::refused(&self.name, cause));
+        };
         let (client, limit) = match self.client().await {
             Ok(client) => client,
-            Err(error) => return ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect(),
+            Err(error) => return failed(ops, error),
         };
         let mut replies = Vec::with_capacity(ops.len());
         for piece in cut(ops, limit) {
