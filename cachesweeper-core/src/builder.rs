@@ -68,7 +68,8 @@ impl<S> Builder<S> {
         self
     }
 
-    /// How long a mark holds if its process dies (default: 3 s). A COMMIT must return within it.
+    /// How long a mark holds if its process dies (default: 3 s). A COMMIT must return within it. A sweep of more than 10,000 records
+    /// gets the longer one of this and [`plain_hold`](Self::plain_hold), as marking them takes a part of it.
     pub fn hold(mut self, hold: Duration) -> Self {
         self.config.hold = hold;
         self

@@ -223,10 +223,12 @@ async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> 
     }
     // The hold runs from the first mark on, so marking takes a part of it: too much, if the store is slow, or the logs are many.
     if !mark.logs.is_empty() && !mark.has_left(enough, sweeper.now()) {
-        mark_again(sweeper, &mut mark, hold.max(shared.rules.longest_hold)).await;
-        if !mark.has_left(enough, sweeper.now())
-            && let Err(error) = shared.marked_late(&mark)
-        {
+        // Versions in columns were made before, and pages count on a COMMIT within the longest hold after them.
+        let longest = hold.max(shared.rules.longest_hold);
+        let until = mark.deadline().minus(hold).plus(longest);
+        mark_again(sweeper, &mut mark, longest).await;
+        let late = !mark.has_left(enough, sweeper.now()) || sweeper.now().plus(enough) > until;
+        if late && let Err(error) = shared.marked_late(&mark) {
             sweeper.release(&mark).await;
             return Err(error);
         }

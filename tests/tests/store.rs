@@ -97,6 +97,16 @@ async fn a_batch_far_larger_than_any_socket_buffer_comes_through_in_order() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_tasks_takes_no_more_connections_than_the_server_has() {
+    let Some(server) = Memcached::start(&["-c", "100"]) else { return };
+    let store = AsyncMemcachedStore::new(&options(&[server.address()]));
+    let one = async |id: usize| store.run(vec![op(&format!("k{id}"), Action::Set(Bytes::from_static(b"x"), DAY))]).await.remove(0);
+    let replies = futures_util::future::join_all((0..3_000).map(one)).await;
+    let failed = replies.iter().find(|reply| !matches!(reply, Reply::Done));
+    assert!(failed.is_none(), "{failed:?}");
+}
+
+#[tokio::test]
 async fn names_that_do_not_resolve_and_servers_that_are_down_are_no_reason_not_to_start() {
     for server in ["no-such-host.invalid:11211", "127.0.0.1:1"] {
         let sweeper = quick(Sweeper::builder()).memcached([server]).build().expect("it starts");

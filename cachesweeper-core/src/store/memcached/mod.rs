@@ -25,6 +25,10 @@ pub use tokio_store::AsyncMemcachedStore;
 use super::{Action, Op, Reply, StoreError, StoreInfo};
 use cut::Replace;
 
+/// Connections that a client keeps open, and that async code uses at the same time. memcached takes 1,024 by default, from all
+/// processes together, and turns the next one away.
+const CONNECTIONS: usize = 64;
+
 /// The oldest server whose meta commands are as this store needs them (Debian 12's).
 const OLDEST: (u32, u32, u32) = (1, 6, 18);
 
@@ -53,7 +57,10 @@ impl MemcachedOptions {
     }
 
     fn client(&self) -> memcache::exp::MetaClientBuilder {
-        memcache::exp::MetaClient::builder().max_idle(64).connect_timeout(Some(self.connect_timeout())).io_timeout(Some(self.timeout))
+        memcache::exp::MetaClient::builder()
+            .max_idle(CONNECTIONS)
+            .connect_timeout(Some(self.connect_timeout()))
+            .io_timeout(Some(self.timeout))
     }
 }
 

@@ -7,9 +7,13 @@ use futures_util::future::join_all;
 use memcache::exp::{AsyncMetaClient, AsyncMetaConnection, Error, MetaCommand, MetaCommandResult, parse_meta_result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 use super::cut::{Piece, Replace, by_node, cut, in_order};
-use super::{DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size, wire};
+use super::{
+    CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size,
+    wire,
+};
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for async code.
@@ -23,8 +27,13 @@ impl AsyncMemcachedStore {
     /// A store on these servers. Nothing is connected yet.
     pub fn new(options: &MemcachedOptions) -> Self {
         let info = options.info();
-        let nodes = info.nodes.iter().map(|name| Node { name: name.clone(), options: options.clone(), live: Mutex::default() });
-        Self { nodes: nodes.collect(), info }
+        let node = |name: &Arc<str>| Node {
+            name: name.clone(),
+            options: options.clone(),
+            live: Mutex::default(),
+            turns: Semaphore::new(CONNECTIONS),
+        };
+        Self { nodes: info.nodes.iter().map(node).collect(), info }
     }
 }
 
@@ -54,6 +63,8 @@ struct Node {
     name: Arc<str>,
     options: MemcachedOptions,
     live: Mutex<Live>,
+    /// A crowd of tasks takes turns. A turn is over in a fraction of a millisecond, so it need not be long for thousands.
+    turns: Semaphore,
 }
 
 /// What there is once the server has been reached.
@@ -75,9 +86,17 @@ impl Node {
     }
 
     async fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
+        let unanswered = |ops: Vec<(usize, Op)>, error: StoreError| {
+            ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect::<Vec<_>>()
+        };
+        let Ok(_turn) = tokio::time::timeout(self.options.timeout, self.turns.acquire()).await else {
+            // Those who have a turn find out whether the node is down.
+            let cause = format!("none of {CONNECTIONS} connections was free within {:?}", self.options.timeout);
+            return unanswered(ops, StoreError::refused(&self.name, cause));
+        };
         let (client, limit) = match self.client().await {
             Ok(client) => client,
-            Err(error) => return ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect(),
+            Err(error) => return unanswered(ops, error),
         };
         let mut replies = Vec::with_capacity(ops.len());
         for piece in cut(ops, limit) {
