@@ -197,3 +197,56 @@ async fn both_faces_share_fragments_and_sweeps() {
     assert_eq!(from_blocking().outcome().word(), "miss");
     assert_eq!(from_async().await, "blocking");
 }
+
+/// Whatever users type: on a real server every text keeps to its own item, and none becomes a command.
+#[tokio::test]
+async fn no_text_of_a_users_becomes_a_command() {
+    let Some(server) = Memcached::start(&["-m", "64"]) else { return };
+    let sweeper = quick(Sweeper::builder()).memcached([server.address()]).namespace("t\r\nset n 0 0 1\r\nx\r\n").build().expect("built");
+    let texts = [
+        "a",
+        "",
+        " ",
+        "\r\n",
+        "a\r\nset injected 0 0 1\r\nx\r\n",
+        "a\r\nflush_all\r\n",
+        "\0",
+        "a b",
+        "%",
+        "%20",
+        "/",
+        "+",
+        "~/",
+        "#",
+        "é",
+        "🦀",
+        "\u{202e}",
+    ];
+    let long = ["x".repeat(251), "\r\n".repeat(5 << 20), format!("{}y", "\r\n".repeat(5 << 20))];
+    let texts: Vec<String> = texts.map(String::from).into_iter().chain(long).collect();
+    let all = async |word: &str| {
+        for (number, text) in texts.iter().enumerate() {
+            let body = format!("{number}");
+            let by_vary = sweeper.fragment(RecordKey::new("note", 7), "f").vary(text);
+            let by_id = sweeper.fragment(RecordKey::new("note", text), "by id");
+            let by_name = sweeper.fragment(RecordKey::new("note", 7), text);
+            let by_table = sweeper.fragment(RecordKey::new(&format!("t{text}"), 7), "by table");
+            for fragment in [by_vary, by_id, by_name, by_table] {
+                let shown = fragment.get_or_render(async || Ok::<_, std::convert::Infallible>(body.clone())).await.expect("infallible");
+                assert_eq!(*shown, *body, "{:?}", &text[..text.len().min(20)]);
+                // A whole key of 30 MB is more than an item may have.
+                let word = if text.len() > 1 << 20 && shown.outcome().word() != "hit" { shown.outcome().word() } else { word };
+                assert_eq!(shown.outcome().word(), word);
+            }
+        }
+    };
+    // The quarantine of a new server.
+    let warmed =
+        async || sweeper.fragment(RecordKey::new("warmup", 1), "f").get_or_render(async || Ok::<_, std::convert::Infallible>("x")).await;
+    while warmed().await.expect("infallible").outcome().word() == "bypass" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    all("miss").await;
+    all("hit").await;
+    assert_eq!((server.command("mg injected v").as_str(), server.command("mg n v").as_str()), ("EN", "EN"));
+}
