@@ -148,9 +148,12 @@ impl Append {
                 Asked::Read => push(Action::GetForWrite),
                 Asked::Replace => {
                     let old = replaces.iter().find(|(other, _)| *other == log).map(|(_, old)| old.clone()).unwrap_or_default();
-                    let compacted = VersionLog::parse(&old).ok().map(|old| old.compacted(Uid::new(tick), tick.now, self.rules.skew));
-                    let new = compacted.map_or_else(|| fresh.clone(), |log| self.with_events(log).to_bytes().into());
-                    push(Action::Replace(old, new, ttl));
+                    let (head, rules) = (Uid::new(tick), &self.rules);
+                    let new = match VersionLog::parse(&old) {
+                        Ok(old) => old.compacted(head, tick.now, rules.skew),
+                        Err(_) => VersionLog::in_place_of_malformed(head, tick.now.plus(rules.longest_hold).plus(rules.skew)),
+                    };
+                    push(Action::Replace(old, self.with_events(new).to_bytes().into(), ttl));
                 }
             }
         }

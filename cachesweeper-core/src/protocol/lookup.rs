@@ -168,8 +168,11 @@ impl Lookup {
             }
         };
         let Ok(parsed) = VersionLog::parse(bytes) else {
-            push(Action::Replace(bytes.clone(), fresh(), ttl));
-            return LogState::Absent;
+            // Computed now, after the bytes were seen: every hold that they may have swallowed ends before it.
+            let until = tick.now.plus(self.rules.longest_hold).plus(self.rules.skew);
+            let held = VersionLog::in_place_of_malformed(Uid::new(tick), until).to_bytes();
+            push(Action::Replace(bytes.clone(), Bytes::from(held), ttl));
+            return LogState::Held;
         };
         let compacted = (bytes.len() > VersionLog::COMPACT_ABOVE).then(|| {
             let shorter = parsed.compacted(Uid::new(tick), tick.now, self.rules.skew).to_bytes();

@@ -134,6 +134,16 @@ mod tests {
     }
 
     #[test]
+    fn the_worked_example_of_the_wire_format_is_right() {
+        let stamp = 0x0d15_61dd_7027_35e7_2b98_b0fd_f93c_c040_u128.to_be_bytes();
+        let envelope = Envelope { stamp: Stamp::from_bytes(stamp), read_at: Micros(1_700_000_070_000_000), body: "<p>First!</p>".into() };
+        let sealed =
+            Seal::default().with_secret(b"a secret of 32 bytes, in example").seal(&envelope.encode("blog/f/comment.html/~/comment:42/de"));
+        let hex: String = sealed[..33].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "0229b436f6122908eb8ad6bfa60a11c98f60771347f5749a8cb2718af02426e9a5");
+    }
+
+    #[test]
     fn secrets_are_checked_and_never_shown() {
         let good = Seal::default().with_secret(SECRET).accepting(SECRET);
         assert_eq!(good.problem(), None);

@@ -89,6 +89,13 @@ impl VersionLog {
         Self { head, events: Vec::new() }
     }
 
+    /// What replaces bytes that are no log: a fresh head, held until `until`. Stores append to whatever is there, so the bytes
+    /// may have marks in them that were acknowledged; all of them are over by `until`, if that is now, the longest hold and the
+    /// skew.
+    pub fn in_place_of_malformed(head: Uid, until: Micros) -> Self {
+        Self::fresh(head).with(Event::Mark { uid: head, deadline: until })
+    }
+
     /// The same log with one more event at its end.
     pub fn with(mut self, event: Event) -> Self {
         self.events.push(event);

@@ -58,6 +58,8 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     all.push(("csv", "two", format!("{header}{row}8,b,,0,0,x,12/31/2016 0:00\n").into()));
     all.push(("csv", "mixed", format!("\u{feff}{}{row}7,\"never closed,,", header.replace('\n', ",extra\r\n")).into()));
 
+    all.push(("csv", "long-field", format!("{header}{},c,,0,0,ann,8/4/2016 11:52\n", "9".repeat(2_000)).into()));
+
     // Two fragments, then: a lookup, a render, a write; first answered honestly, then less so.
     for (name, kind) in [("look-up", 0), ("serve", 1), ("append", 2), ("serve-page", 129), ("serve-stale", 64)] {
         let start = [1, 1, 1, 2, 3, 0, kind];
