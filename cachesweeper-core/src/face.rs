@@ -16,6 +16,14 @@ use crate::shared::{Mark, Shared};
 use crate::stats::Counters;
 use crate::{ChangesPending, Config, Error, Micros, RecordKey};
 
+/// A point of a write's life at which tests of faults stop or kill the process. Nothing without the feature `failpoints`.
+macro_rules! fail_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name);
+    };
+}
+
 /// A sweeper of either face, as an ORM's adapter sees it. Applications do not need it.
 pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
@@ -167,6 +175,8 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
             if mark.is_empty() {
                 return;
             }
+            // COMMIT has returned.
+            fail_point!("before-release");
             let (append, must_arrive) = self.shared().begin_release(mark);
             let appended = self.drive(append).await;
             self.shared().end_release(mark, &appended, must_arrive);
@@ -195,8 +205,11 @@ async fn mark_for<S: Face>(sweeper: &S, logs: Vec<crate::protocol::LogAddress>, 
         return Ok(shared.begin_mark(logs, hold).0);
     }
     Counters::add(&shared.counters.records_swept, logs.len());
+    fail_point!("before-mark");
     let (mark, append) = shared.begin_mark(logs, hold);
     let appended = sweeper.drive(append).await;
+    // COMMIT is next.
+    fail_point!("before-commit");
     match shared.end_mark(mark.clone(), appended.clone()) {
         Ok(mark) => Ok(mark),
         Err(error) => {
