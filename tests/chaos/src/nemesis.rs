@@ -41,7 +41,7 @@ impl Nemesis {
         let (mut extra, mut memory): (Vec<String>, _) = (vec!["-m".into(), "64".into()], None);
         if fault == Fault::Evict {
             // A plain LRU, so that a busy item is not kept apart from those that push it out.
-            extra = ["-m", "1", "-o", "no_modern"].map(String::from).to_vec();
+            extra = ["-m", "2", "-o", "no_modern"].map(String::from).to_vec();
         }
         if fault == Fault::Restored {
             let file = PathBuf::from("/dev/shm").join(format!("cachesweeper-chaos-{}", std::process::id()));
@@ -203,16 +203,18 @@ impl Drop for Nemesis {
     }
 }
 
-/// Stores other items of the sizes that logs and fragments have, faster than the memory lasts.
+/// Stores other items of the sizes that logs and fragments have, so many that each is pushed out in less than a hold. The marker
+/// and the shortest logs are smaller, and stay: without a marker nothing would ever be served.
 fn fill(port: u16, filling: &AtomicBool) {
     let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
     let mut number = 0_u64;
     while filling.load(Ordering::SeqCst) {
         let mut batch = String::new();
-        for _ in 0..200 {
+        for _ in 0..100 {
             number += 1;
-            let len = [20, 45, 75, 110, 150, 200, 260, 340][number as usize % 8];
+            // With their keys and headers these fill the slab classes of 152, 192, 240 and 304 bytes.
+            let len = [78, 118, 165, 228][number as usize % 4];
             batch.push_str(&format!("set other/{number} 0 0 {len} noreply\r\n{:len$}\r\n", ""));
         }
         batch.push_str("version\r\n");
@@ -220,6 +222,6 @@ fn fill(port: u16, filling: &AtomicBool) {
         if stream.write_all(batch.as_bytes()).is_err() || stream.read(&mut answer).is_err() {
             return;
         }
-        std::thread::sleep(Duration::from_millis(4));
+        std::thread::sleep(Duration::from_millis(2));
     }
 }

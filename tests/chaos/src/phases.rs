@@ -93,7 +93,8 @@ const HALF_CLOSE: Weather = Weather::HalfClose(40);
 /// All that the README's conditions allow.
 pub(crate) fn all() -> Vec<Phase> {
     let kill = |name, what, point: &str| Phase::new(name, what, Fault::None).point(point, Harm::Kill, 60);
-    let strict = Phase { strict: true, ..Phase::new("evict-strict", "the same, in strict mode", Fault::Evict) };
+    let evict = |name, what| Phase::new(name, what, Fault::Evict).point("before-release", Harm::Kill, 60);
+    let strict = Phase { strict: true, ..evict("evict-strict", "the same, in strict mode") };
     vec![
         Phase::new("none", "no fault", Fault::None),
         kill("kill-before-mark", "writers: kill -9 before the mark", "before-mark"),
@@ -104,8 +105,8 @@ pub(crate) fn all() -> Vec<Phase> {
             .point("before-release", Harm::Stop, 20),
         Phase::new("restart", "memcached: kill -9 and restart, node after node", Fault::Restart),
         Phase::new("flush", "memcached: flush_all, node after node", Fault::Flush),
-        Phase { commit_promised: false, ..Phase::new("evict", "memcached: logs are evicted", Fault::Evict) },
-        strict.point("before-release", Harm::Kill, 20),
+        Phase { commit_promised: false, ..evict("evict", "memcached: logs are evicted; writers: kill -9 between COMMIT and release") },
+        strict,
         Phase::new("cut", "one node: connections are cut", Fault::Node(CUT)),
         Phase::new("delay", "one node: up to 350 ms each way", Fault::Node(DELAY)),
         Phase::new("half-close", "one node: one direction is closed", Fault::Node(HALF_CLOSE)),

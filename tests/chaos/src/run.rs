@@ -216,7 +216,8 @@ impl Stage<'_> {
         let faults = nemesis.faults() + crew.deaths + crew.stops;
         let histories = crew.finish()?;
         let terms = Terms {
-            hold: times.hold_ms * 1_000_000,
+            // A broken condition is no excuse where it is broken on purpose.
+            hold: if phase.expected == Expected::Clean { times.hold_ms * 1_000_000 } else { u64::MAX },
             settled: until + u64::try_from(DELIVERY.as_nanos())?,
             excuse_unmarked: phase.expected == Expected::Clean,
             faults: (from, until),
