@@ -16,6 +16,14 @@ use crate::shared::{MARKED_AT_ONCE, Mark, Shared};
 use crate::stats::Counters;
 use crate::{ChangesPending, Config, Error, Micros, RecordKey};
 
+/// A point of a write's life at which tests of faults stop or kill the process. Nothing without the feature `failpoints`.
+macro_rules! fail_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name);
+    };
+}
+
 /// A sweeper of either face, as an ORM's adapter sees it. Applications do not need it.
 pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
@@ -163,6 +171,8 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
             if mark.is_empty() {
                 return;
             }
+            // COMMIT has returned.
+            fail_point!("before-release");
             let (append, must_arrive) = self.shared().begin_release(mark);
             let appended = drive_in_parts(self, append).await;
             self.shared().end_release(mark, &appended, must_arrive);
@@ -211,6 +221,7 @@ async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> 
         return Ok(shared.begin_mark(logs, hold).0);
     }
     Counters::add(&shared.counters.records_swept, logs.len());
+<<<<<<< HEAD
     let enough = Micros(hold.0 / 2);
     let hold = shared.hold_for(logs.len(), hold);
     let (mut mark, append) = shared.begin_mark(logs, hold);
@@ -231,6 +242,19 @@ async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> 
         if late && let Err(error) = shared.marked_late(&mark) {
             sweeper.release(&mark).await;
             return Err(error);
+=======
+    fail_point!("before-mark");
+    let (mark, append) = shared.begin_mark(logs, hold);
+    let appended = sweeper.drive(append).await;
+    // COMMIT is next.
+    fail_point!("before-commit");
+    match shared.end_mark(mark.clone(), appended.clone()) {
+        Ok(mark) => Ok(mark),
+        Err(error) => {
+            // Nothing will be written: give back what could be marked.
+            sweeper.release(&mark.given_back(&appended)).await;
+            Err(error)
+>>>>>>> chaos
         }
     }
     Ok(mark)
