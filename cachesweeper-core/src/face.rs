@@ -221,7 +221,7 @@ async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> 
         return Ok(shared.begin_mark(logs, hold).0);
     }
     Counters::add(&shared.counters.records_swept, logs.len());
-<<<<<<< HEAD
+    fail_point!("before-mark");
     let enough = Micros(hold.0 / 2);
     let hold = shared.hold_for(logs.len(), hold);
     let (mut mark, append) = shared.begin_mark(logs, hold);
@@ -242,21 +242,10 @@ async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> 
         if late && let Err(error) = shared.marked_late(&mark) {
             sweeper.release(&mark).await;
             return Err(error);
-=======
-    fail_point!("before-mark");
-    let (mark, append) = shared.begin_mark(logs, hold);
-    let appended = sweeper.drive(append).await;
-    // COMMIT is next.
-    fail_point!("before-commit");
-    match shared.end_mark(mark.clone(), appended.clone()) {
-        Ok(mark) => Ok(mark),
-        Err(error) => {
-            // Nothing will be written: give back what could be marked.
-            sweeper.release(&mark.given_back(&appended)).await;
-            Err(error)
->>>>>>> chaos
         }
     }
+    // COMMIT is next.
+    fail_point!("before-commit");
     Ok(mark)
 }
 
