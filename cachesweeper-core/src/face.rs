@@ -10,7 +10,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::protocol::Machine;
+use crate::protocol::{LogAddress, Machine};
 use crate::registry::Graph;
 use crate::shared::{Mark, Shared};
 use crate::stats::Counters;
@@ -112,9 +112,28 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
                 return;
             }
             Counters::add(&self.shared().counters.records_swept, logs.len());
-            let appended = self.drive(self.shared().begin_invalidate(logs.clone())).await;
-            self.shared().owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect(), Micros(0));
-            self.deliver_later();
+            self.invalidate_logs(logs).await;
+        }
+    }
+
+    #[doc(hidden)]
+    fn invalidate_logs(&self, logs: Vec<LogAddress>) -> impl Future<Output = ()> + Send {
+        let mut mark = Mark::default();
+        mark.invalidate_also(logs, self.shared().clock.tick());
+        async move { self.release(&mark).await }
+    }
+
+    /// Delivers what is owed to the store, once.
+    #[doc(hidden)]
+    fn deliver(&self) -> impl Future<Output = ()> + Send {
+        async move {
+            if let Some((owed, append)) = self.shared().begin_delivery() {
+                let appended = self.drive(append).await;
+                let again = self.shared().end_delivery(&owed, &appended);
+                if !again.is_empty() {
+                    self.invalidate_logs(again).await;
+                }
+            }
         }
     }
 
@@ -137,7 +156,8 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
         async move {
             let mut mark = marking.await?;
             // Its end will not be seen, so what could not be marked is delivered as soon as possible.
-            self.shared().owe(std::mem::take(&mut mark.failed), mark.deadline);
+            self.shared().owe(&mark, mark.failed.clone(), mark.deadline);
+            mark.failed.clear();
             self.deliver_later();
             Ok(mark)
         }
@@ -146,7 +166,7 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     /// Delivers what could not be marked as soon as its node answers, should nobody be left to release it.
     fn owe_failed(&self, mark: &Mark) {
         if !mark.failed.is_empty() {
-            self.shared().owe(mark.failed.clone(), mark.deadline);
+            self.shared().owe(mark, mark.failed.clone(), mark.deadline);
             self.deliver_later();
         }
     }
@@ -167,14 +187,19 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
             if mark.is_empty() {
                 return;
             }
-            let (append, must_arrive) = self.shared().begin_release(mark);
+            let (shared, mut mark) = (self.shared(), mark.clone());
+            if let Some((first, fresh, append)) = mark.begin_hold(shared.rules, shared.clock.tick()) {
+                let appended = self.drive(append).await;
+                mark.end_hold(first, fresh, &appended);
+            }
+            let (append, must_arrive) = shared.begin_release(&mark);
             let appended = self.drive(append).await;
-            self.shared().end_release(mark, &appended, must_arrive);
+            shared.end_release(&mark, &appended, must_arrive);
             self.deliver_later();
         }
     }
 
-    /// Ends a hold after the write has committed, and invalidates further records in the same batch.
+    /// Ends a hold after the write has committed, and invalidates further records with it.
     fn release_and_invalidate(&self, mut mark: Mark, records: &[RecordKey]) -> impl Future<Output = ()> + Send {
         let mut more = self.shared().logs(records);
         async move {
@@ -189,7 +214,7 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     }
 }
 
-async fn mark_for<S: Face>(sweeper: &S, logs: Vec<crate::protocol::LogAddress>, hold: Micros) -> Result<Mark, Error> {
+async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> Result<Mark, Error> {
     let shared = sweeper.shared();
     if logs.is_empty() {
         return Ok(shared.begin_mark(logs, hold).0);

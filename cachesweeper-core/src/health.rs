@@ -1,6 +1,6 @@
 //! Which store nodes can be used: a node that failed is left alone, gets our pending marks first, and is read again last.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::Micros;
 use crate::store::{Op, Reply, StoreError};
@@ -32,11 +32,13 @@ pub struct Pending {
 }
 
 /// How a [`Pending`] is owed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Owed {
     /// The write may land until then: what is delivered before must be delivered again after.
     until: Micros,
     delivered: bool,
+    /// The other records of its sweeps: their fragments may show an old one of its own, so they are invalidated again then.
+    sweep: BTreeSet<Pending>,
 }
 
 /// The nodes' health. Pure: times and replies come in from outside.
@@ -112,11 +114,18 @@ impl Health {
         }
     }
 
-    /// Remembers a record that must be invalidated as soon as its node answers.
+    /// Remembers a record that must be invalidated as soon as its node answers, and the others of its sweep with it.
     /// `until` is when the write that it belongs to has landed for certain.
-    pub fn owe(&mut self, pending: Pending, until: Micros) {
-        let owed = self.pending.entry(pending).or_insert(Owed { until, delivered: false });
-        *owed = Owed { until: owed.until.max(until), delivered: false };
+    pub fn owe(&mut self, pending: Pending, sweep: impl IntoIterator<Item = Pending>, until: Micros) {
+        let owed = self.pending.entry(pending).or_insert(Owed { until, delivered: false, sweep: BTreeSet::new() });
+        owed.until = owed.until.max(until);
+        owed.delivered = false;
+        owed.sweep.extend(sweep);
+    }
+
+    /// The sweeps that these records are owed for, to be invalidated as a whole when the records have been delivered.
+    pub fn sweeps_of<'a>(&self, delivered: impl IntoIterator<Item = &'a Pending>) -> BTreeSet<Pending> {
+        delivered.into_iter().filter_map(|pending| self.pending.get(pending)).flat_map(|owed| owed.sweep.iter().cloned()).collect()
     }
 
     /// What is owed, for one attempt at delivering it.
