@@ -120,9 +120,28 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
                 return;
             }
             Counters::add(&self.shared().counters.records_swept, logs.len());
-            let appended = drive_in_parts(self, self.shared().begin_invalidate(logs.clone())).await;
-            self.shared().owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect(), Micros(0));
-            self.deliver_later();
+            self.invalidate_logs(logs).await;
+        }
+    }
+
+    #[doc(hidden)]
+    fn invalidate_logs(&self, logs: Vec<LogAddress>) -> impl Future<Output = ()> + Send {
+        let mut mark = Mark::default();
+        mark.invalidate_also(logs, self.shared().clock.tick());
+        async move { self.release(&mark).await }
+    }
+
+    /// Delivers what is owed to the store, once.
+    #[doc(hidden)]
+    fn deliver(&self) -> impl Future<Output = ()> + Send {
+        async move {
+            if let Some((owed, append)) = self.shared().begin_delivery() {
+                let appended = drive_in_parts(self, append).await;
+                let again = self.shared().end_delivery(&owed, &appended);
+                if !again.is_empty() {
+                    self.invalidate_logs(again).await;
+                }
+            }
         }
     }
 
@@ -145,7 +164,8 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
         async move {
             let mut mark = marking.await?;
             // Its end will not be seen, so what could not be marked is delivered as soon as possible.
-            self.shared().owe(std::mem::take(&mut mark.failed), mark.deadline);
+            self.shared().owe(&mark, mark.failed.clone(), mark.deadline);
+            mark.failed.clear();
             self.deliver_later();
             Ok(mark)
         }
@@ -154,7 +174,7 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     /// Delivers what could not be marked as soon as its node answers, should nobody be left to release it.
     fn owe_failed(&self, mark: &Mark) {
         if !mark.failed.is_empty() {
-            self.shared().owe(mark.failed.clone(), mark.deadline);
+            self.shared().owe(mark, mark.failed.clone(), mark.deadline);
             self.deliver_later();
         }
     }
@@ -173,14 +193,25 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
             }
             // COMMIT has returned.
             fail_point!("before-release");
-            let (append, must_arrive) = self.shared().begin_release(mark);
+            let shared = self.shared();
+            let held;
+            let hold = shared.hold_for(mark.logs.len(), shared.rules.hold);
+            let mark = match mark.begin_hold(shared.rules, hold, shared.clock.tick()) {
+                Some((first, fresh, append)) => {
+                    let appended = drive_in_parts(self, append).await;
+                    held = mark.clone().held(first, fresh, &appended);
+                    &held
+                }
+                None => mark,
+            };
+            let (append, must_arrive) = shared.begin_release(mark);
             let appended = drive_in_parts(self, append).await;
-            self.shared().end_release(mark, &appended, must_arrive);
+            shared.end_release(mark, &appended, must_arrive);
             self.deliver_later();
         }
     }
 
-    /// Ends a hold after the write has committed, and invalidates further records in the same batch.
+    /// Ends a hold after the write has committed, and invalidates further records with it.
     fn release_and_invalidate(&self, mut mark: Mark, records: &[RecordKey]) -> impl Future<Output = ()> + Send {
         let mut more = self.shared().logs(records);
         async move {

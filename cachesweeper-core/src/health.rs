@@ -1,6 +1,6 @@
 //! Which store nodes can be used: a node that failed is left alone, gets our pending marks first, and is read again last.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::Micros;
 use crate::store::{Op, Reply, StoreError};
@@ -46,6 +46,9 @@ pub struct Health {
     pending: BTreeMap<Pending, Owed>,
     /// For each node, how many of them are not delivered.
     undelivered: Vec<usize>,
+    /// The records of the sweeps that something is owed of. Their fragments may show, on another node, an old fragment of what
+    /// is owed. One set for all sweeps, so that it stays as small as the records are many: when in doubt, invalidate more.
+    sweeps: BTreeSet<Pending>,
     retry: Micros,
     skew: Micros,
 }
@@ -53,7 +56,7 @@ pub struct Health {
 impl Health {
     /// All nodes are up, and nothing is owed.
     pub fn new(nodes: usize, retry: Micros, skew: Micros) -> Self {
-        Self { nodes: vec![State::Up; nodes], pending: BTreeMap::new(), undelivered: vec![0; nodes], retry, skew }
+        Self { nodes: vec![State::Up; nodes], pending: BTreeMap::new(), undelivered: vec![0; nodes], sweeps: BTreeSet::new(), retry, skew }
     }
 
     /// Whether all nodes are well: the common case, in which nothing has to be filtered.
@@ -126,6 +129,16 @@ impl Health {
             *count += 1;
         }
         self.pending.insert(pending, Owed { until, delivered: false });
+    }
+
+    /// Remembers the sweeps of what is owed: when it is delivered, all of them is invalidated again.
+    pub fn owe_sweep(&mut self, sweep: impl IntoIterator<Item = Pending>) {
+        self.sweeps.extend(sweep);
+    }
+
+    /// What is to be invalidated again, after something was delivered.
+    pub fn sweeps(&mut self) -> BTreeSet<Pending> {
+        if self.pending.is_empty() { std::mem::take(&mut self.sweeps) } else { self.sweeps.clone() }
     }
 
     /// What is owed, for one attempt at delivering it.

@@ -135,6 +135,8 @@ pub struct Leftovers {
     pub changes: usize,
     /// Logs whose invalidation is owed to their node.
     pub owed: Vec<LogAddress>,
+    /// Whether what is owed is being delivered.
+    pub delivering: bool,
 }
 
 impl Shared {
@@ -142,7 +144,8 @@ impl Shared {
     pub fn leftovers(&self) -> Leftovers {
         let owed = self.health().owed().into_iter().map(|Pending { node, key }| LogAddress { node, key });
         let owed = owed.collect();
-        Leftovers { flights: self.flights.len(), renewals: self.renewals.len(), changes: self.changes.len(), owed }
+        let delivering = self.delivering.load(std::sync::atomic::Ordering::SeqCst);
+        Leftovers { delivering, flights: self.flights.len(), renewals: self.renewals.len(), changes: self.changes.len(), owed }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sweeps: marks, releases, invalidations, and what is owed to nodes that did not answer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 
 use super::Shared;
@@ -22,6 +22,8 @@ pub struct Mark {
     pub(crate) deadline: Micros,
     /// How long it took to make, the last time.
     pub(crate) took: Micros,
+    /// How many logs, at the end, it has never held.
+    pub(crate) unheld: usize,
     /// Compactions of long logs, to be sent with the release.
     pub(crate) compactions: Vec<Op>,
     /// Logs that could not be marked; they are invalidated after the commit, until it is delivered.
@@ -56,6 +58,8 @@ impl Mark {
         let known: HashSet<&LogAddress> = self.logs.iter().collect();
         let more: Vec<_> = other.logs.into_iter().filter(|log| !known.contains(log)).collect();
         self.logs.extend(more);
+        // Which ones are without a hold is told by their place, so now all count as such.
+        self.unheld = if self.unheld + other.unheld > 0 { self.logs.len() } else { 0 };
         self.uids.extend(other.uids);
         self.failed.extend(other.failed);
         self.compactions.extend(other.compactions);
@@ -118,20 +122,52 @@ impl Mark {
         }
     }
 
-    /// Invalidates these logs too when it is released. A release without its mark invalidates by itself; unlike a hold's, it
-    /// must arrive.
+    /// Invalidates these logs too when it is released.
     pub fn invalidate_also(&mut self, more: Vec<LogAddress>, tick: Tick) {
         if self.uids.is_empty() {
             self.uids.push(Uid::new(tick));
         }
+        self.unheld += more.len();
         self.logs.extend(more);
-        self.deadline = tick.now;
     }
 
-    /// The machine that releases it, and whether its delivery must be certain: the hold may be over by now.
+    /// What to hold, if only for a moment, before it is released; the logs, the first of them by its place.
+    ///
+    /// A fragment may show another record's fragment. If both are invalidated at once, and the outer one's log is written
+    /// first, a reader renders it anew with the inner one's old version, and stores that. Under a hold nobody stores; so
+    /// several logs whose hold may be over, or that never had one, are all held before any is released. A single one needs no
+    /// hold: all others are held, or have been.
+    pub fn begin_hold(&self, rules: Rules, hold: Micros, tick: Tick) -> Option<(usize, Self, Append)> {
+        let first = if self.is_late(rules, tick.now) { 0 } else { self.logs.len() - self.unheld };
+        let logs = &self.logs[first..];
+        (logs.len() > 1).then(|| {
+            let (fresh, append) = Self::begin(rules, logs.to_vec(), hold, tick);
+            (first, fresh, append)
+        })
+    }
+
+    /// The same, with the logs from this place on held.
+    #[must_use]
+    pub fn held(mut self, first: usize, mut fresh: Self, appended: &Appended) -> Self {
+        fresh.sort_out(appended);
+        self.logs.truncate(first);
+        self.logs.extend(fresh.logs);
+        self.uids.extend(fresh.uids);
+        self.failed.extend(fresh.failed);
+        self.compactions.extend(fresh.compactions);
+        self.deadline = if first == 0 { fresh.deadline } else { self.deadline.min(fresh.deadline) };
+        self.unheld = 0;
+        self
+    }
+
+    /// Whether its hold may be over by now: others' clocks may be ahead of ours.
+    fn is_late(&self, rules: Rules, now: Micros) -> bool {
+        now.plus(rules.skew) >= self.deadline
+    }
+
+    /// The machine that releases it, and whether its delivery must be certain: the hold may be over by now, or never was.
     pub fn begin_release(&self, rules: Rules, now: Micros) -> (Append, bool) {
-        // Others' clocks may be ahead of ours.
-        let must_arrive = now.plus(rules.skew) >= self.deadline;
+        let must_arrive = self.unheld > 0 || self.is_late(rules, now);
         let make = if must_arrive { Append::invalidate } else { Append::release };
         (make(rules, self.logs.clone(), &self.uids, now).ahead(self.compactions.clone()), must_arrive)
     }
@@ -217,14 +253,20 @@ impl Shared {
 
     /// What still has to reach the store after a commit.
     pub(crate) fn end_release(&self, mark: &Mark, appended: &Appended, must_arrive: bool) {
-        self.owe(mark.still_owed(appended, must_arrive), Micros(0));
+        self.owe(mark, mark.still_owed(appended, must_arrive), Micros(0));
     }
 
-    pub(crate) fn owe(&self, logs: Vec<LogAddress>, until: Micros) {
+    /// Remembers these logs of a sweep; when they are delivered, the whole of it is invalidated again.
+    pub(crate) fn owe(&self, sweep: &Mark, logs: Vec<LogAddress>, until: Micros) {
+        let pending = |LogAddress { node, key }: &LogAddress| Pending { node: *node, key: key.clone() };
         let mut health = self.health();
-        for LogAddress { node, key } in logs {
-            health.owe(Pending { node, key }, until);
+        if logs.is_empty() {
+            return;
         }
+        for log in &logs {
+            health.owe(pending(log), until);
+        }
+        health.owe_sweep(sweep.logs.iter().chain(&sweep.failed).map(pending));
     }
 
     /// The machine that invalidates these logs now.
@@ -243,20 +285,23 @@ impl Shared {
         Some((owed, self.begin_invalidate(logs)))
     }
 
-    pub(crate) fn end_delivery(&self, owed: &[Pending], appended: &Appended) {
+    /// Notes what was delivered. Returns the logs of the sweeps that it belongs to, if there are more: they are invalidated
+    /// once more, since their fragments may have been rendered with what was old until now.
+    pub(crate) fn end_delivery(&self, owed: &[Pending], appended: &Appended) -> Vec<LogAddress> {
         let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
         let now = self.clock.now();
-        let mut delivered = 0;
-        for (position, pending) in owed.iter().enumerate() {
-            if !failed.contains(&position) {
-                self.health().deliver(pending, now);
-                delivered += 1;
-            }
+        let delivered = owed.iter().enumerate().filter(|(position, _)| !failed.contains(position)).map(|(_, pending)| pending);
+        let delivered: Vec<&Pending> = delivered.collect();
+        let mut health = self.health();
+        delivered.iter().for_each(|pending| health.deliver(pending, now));
+        let sweeps = if delivered.is_empty() { BTreeSet::new() } else { health.sweeps() };
+        drop(health);
+        if !delivered.is_empty() {
+            Counters::add(&self.counters.marks_delivered, delivered.len());
+            tracing::info!(records = delivered.len(), "invalidations that waited for the store were delivered");
         }
-        if delivered > 0 {
-            Counters::add(&self.counters.marks_delivered, delivered);
-            tracing::info!(records = delivered, "invalidations that waited for the store were delivered");
-        }
+        let logs = sweeps.into_iter().map(|Pending { node, key }| LogAddress { node, key });
+        if logs.len() > 1 { logs.collect() } else { Vec::new() }
     }
 
     /// Whether the caller is to deliver: nobody else does.

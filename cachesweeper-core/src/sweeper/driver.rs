@@ -88,10 +88,7 @@ impl Face for Sweeper {
 async fn deliver(inner: Weak<Inner>) {
     while let Some(inner) = inner.upgrade() {
         let sweeper = Sweeper { inner };
-        if let Some((owed, append)) = sweeper.shared().begin_delivery() {
-            let appended = sweeper.drive(append).await;
-            sweeper.shared().end_delivery(&owed, &appended);
-        }
+        sweeper.deliver().await;
         if !sweeper.shared().owes() {
             sweeper.shared().stop_delivering();
             if !sweeper.shared().owes() || !sweeper.shared().start_delivering() {

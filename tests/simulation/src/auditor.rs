@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::history::{History, Moment, Read, Shown};
-use crate::model::Fact;
+use crate::history::{History, Moment, Read, Shown, Write};
+use crate::model::{Fact, Kind};
 
 /// A read that was stale.
 #[derive(Clone, Debug)]
@@ -52,26 +52,21 @@ impl Stale {
 
 /// Finds the stale reads of a history. `skew` in microseconds; `only_acked`: commits alone count for nothing.
 pub fn audit(history: &History, skew: u64, only_acked: bool) -> Vec<Stale> {
-    // For each fact, the writes that count, in the order of since when.
-    let mut counting: BTreeMap<Fact, Vec<(Moment, u64, usize)>> = BTreeMap::new();
+    // For each fact, the writes that count, in the order of since when, each with the newest version up to it.
+    let mut counting: BTreeMap<Fact, Vec<Counting>> = BTreeMap::new();
     for (number, write) in history.writes.iter().enumerate() {
         let Some(committed) = write.committed else { continue };
-        let since = if write.claims_commit && !only_acked { Some(committed) } else { write.delivered };
+        let Some(since) = (if write.claims_commit && !only_acked { Some(committed) } else { write.delivered }) else { continue };
         for &(fact, version) in &write.facts {
-            if let Some(since) = since {
-                counting.entry(fact).or_default().push((since, version, number));
-            }
+            counting.entry(fact).or_default().push(Counting { since, version, write: number, newest: version });
         }
     }
     for entries in counting.values_mut() {
-        entries.sort_unstable();
-        // The newest version that counts, from each moment on.
-        let mut newest: Option<(u64, usize)> = None;
-        for (_, version, number) in entries {
-            match newest {
-                Some((version_before, number_before)) if version_before > *version => (*version, *number) = (version_before, number_before),
-                _ => newest = Some((*version, *number)),
-            }
+        entries.sort_unstable_by_key(|entry| (entry.since, entry.version));
+        let mut newest = 0;
+        for entry in entries {
+            newest = newest.max(entry.version);
+            entry.newest = newest;
         }
     }
     let mut found = Vec::new();
@@ -80,12 +75,16 @@ pub fn audit(history: &History, skew: u64, only_acked: bool) -> Vec<Stale> {
             let Some(entries) = counting.get(&shown.fact) else { continue };
             let before =
                 entries.partition_point(
-                    |(since, ..)| {
+                    |Counting { since, .. }| {
                         if shown.lag > 0 { since.at + shown.lag + skew < read.began.at } else { *since <= read.began }
                     },
                 );
-            let Some(&(since, version, write)) = before.checked_sub(1).and_then(|last| entries.get(last)) else { continue };
-            if shown.version < version {
+            let entries = &entries[..before];
+            if entries.last().is_none_or(|last| last.newest <= shown.version) {
+                continue;
+            }
+            let missed = entries.iter().rev().find(|entry| entry.version > shown.version && concerns(&history.writes[entry.write], shown));
+            if let Some(&Counting { since, version, write, .. }) = missed {
                 found.push(Stale { read: read.clone(), shown, write, version, since });
             }
         }
@@ -93,11 +92,24 @@ pub fn audit(history: &History, skew: u64, only_acked: bool) -> Vec<Stale> {
     found
 }
 
+/// Whether a write concerns a fact where it is shown. If a row is shown below a parent that it has left, it is the write
+/// that moved it which must be seen there; later writes concern its new place.
+fn concerns(write: &Write, shown: Shown) -> bool {
+    let within = [shown.article.map(|id| Kind::Article.record(id)), shown.section.map(|id| Kind::Section.record(id))];
+    within.iter().flatten().all(|record| write.records.contains(record))
+}
+
+#[derive(Clone, Copy)]
+struct Counting {
+    since: Moment,
+    version: u64,
+    write: usize,
+    newest: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::Write;
-    use crate::model::Kind;
 
     const FACT: Fact = Fact::Own(Kind::Comment, 1);
 
@@ -113,7 +125,7 @@ mod tests {
             claims_commit,
             ..Write::default()
         };
-        let shown = vec![Shown { fact: FACT, version: shown, lag }];
+        let shown = vec![Shown { fact: FACT, version: shown, lag, article: None, section: None }];
         let read = Read { life: 0, label: String::new(), began: moment(began), ended: moment(99), outcome: String::new(), shown };
         let mut history = History::default();
         (history.writes, history.reads) = (vec![write(1, 1, 5), write(2, 10, 20)], vec![read]);
@@ -132,6 +144,15 @@ mod tests {
         assert_eq!(stale(false, 1, 21, 0), 1);
         assert_eq!(stale(false, 2, 21, 0), 0);
         assert_eq!(audit(&history(true, 1, 11, 0), 1000, true).len(), 0);
+    }
+
+    #[test]
+    fn a_write_concerns_what_is_above_its_row() {
+        let mut moved = history(true, 1, 11, 0);
+        moved.reads[0].shown[0].article = Some(7);
+        assert_eq!(audit(&moved, 1000, false).len(), 0);
+        moved.writes[1].records.insert(Kind::Article.record(7));
+        assert_eq!(audit(&moved, 1000, false).len(), 1);
     }
 
     #[test]

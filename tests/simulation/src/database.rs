@@ -85,7 +85,8 @@ impl Tables {
                 lists.extend([before, after].into_iter().flatten());
             }
             list_changed |= key.0 == Kind::Comment && old.as_ref().is_none_or(|old| old.deleted) != row.deleted;
-            if let Some(old) = old {
+            // A row that was not there was below nothing.
+            if let Some(old) = old.filter(|old| !old.deleted) {
                 self.above(&old, &mut records);
             }
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cachesweeper_core::{Micros, RecordKey};
 
-use crate::model::Fact;
+use crate::model::{Fact, Id};
 
 /// A place in the history: its number orders all events, its time is in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +64,10 @@ pub struct Shown {
     pub fact: Fact,
     /// In which version.
     pub version: u64,
+    /// The article that it is shown below, or is itself about.
+    pub article: Option<Id>,
+    /// The section.
+    pub section: Option<Id>,
     /// How old it may be, in microseconds: zero unless `serve_stale` allows more.
     pub lag: u64,
 }

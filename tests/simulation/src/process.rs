@@ -96,8 +96,8 @@ impl Process {
 
     /// Whether any of these logs is owed an invalidation.
     pub fn owes(&self, logs: &[LogAddress]) -> bool {
-        let owed = self.sweeper.shared().leftovers().owed;
-        owed.iter().any(|log| logs.contains(log))
+        let left = self.sweeper.shared().leftovers();
+        left.delivering || left.owed.iter().any(|log| logs.contains(log))
     }
 
     /// The logs of these records, on any node.

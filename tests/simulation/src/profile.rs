@@ -170,7 +170,7 @@ impl Knobs {
             flight_wait: rng.u64(100..=1000),
             unknown_limit: 3 * hold,
             reads_every: rng.u64(10..=80),
-            writes_every: rng.u64(50..=600),
+            writes_every: if rng.bool() { rng.u64(50..=600) } else { rng.u64(600..=4_000) },
             memory: if small { rng.usize(4_000..=12_000) } else { 1 << 24 },
             max_item: if rng.u8(..4) == 0 { rng.usize(900..=2_000) } else { 1 << 20 },
             ttl: rng.u64(2..=60),

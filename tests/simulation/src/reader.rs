@@ -220,7 +220,7 @@ impl Reader {
 
     fn note(&self, label: String, began: Moment, text: &str, outcome: Outcome) {
         let world = &self.process.world;
-        let mut lags = vec![0];
+        let (mut lags, mut section, mut article) = (vec![0], None, None);
         let mut shown = Vec::new();
         for part in text.split(' ') {
             if let Some(lag) = part.strip_prefix('<') {
@@ -230,7 +230,13 @@ impl Reader {
             } else if let Some((fact, version)) = part.split_once('=')
                 && let (Some(fact), Ok(version)) = (Fact::parse(fact), version.parse())
             {
-                shown.push(Shown { fact, version, lag: lags.iter().copied().max().unwrap_or(0) });
+                // Parents are shown before what is below them.
+                match fact {
+                    Fact::Own(Kind::Section, id) => (section, article) = (Some(id), None),
+                    Fact::Own(Kind::Article, id) => article = Some(id),
+                    _ => {}
+                }
+                shown.push(Shown { fact, version, article, section, lag: lags.iter().copied().max().unwrap_or(0) });
             } else {
                 world.problem(format!("{label} showed {part:?}, which is nothing"));
             }
