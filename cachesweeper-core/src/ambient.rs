@@ -14,6 +14,7 @@ pub(crate) struct Render {
     /// What the fragment depends on.
     pub(crate) on: Vec<RecordKey>,
     unstorable: AtomicBool,
+    verifying: AtomicBool,
 }
 
 thread_local! {
@@ -22,7 +23,7 @@ thread_local! {
 
 impl Render {
     pub(crate) fn new(on: Vec<RecordKey>) -> Arc<Self> {
-        Arc::new(Self { on, unstorable: AtomicBool::new(false) })
+        Arc::new(Self { on, unstorable: AtomicBool::new(false), verifying: AtomicBool::new(false) })
     }
 
     /// The innermost render of this task or thread.
@@ -33,6 +34,15 @@ impl Render {
     /// Something inside is not cacheable now, so the whole is not.
     pub(crate) fn taint(&self) {
         self.unstorable.store(true, Ordering::Relaxed);
+    }
+
+    /// It is to be compared with what the store had, so nothing inside it may come from there.
+    pub(crate) fn verify(&self) {
+        self.verifying.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_verifying(&self) -> bool {
+        self.verifying.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_storable(&self) -> bool {
@@ -131,6 +141,11 @@ pub struct Changes {
 impl Changes {
     fn places(&self) -> MutexGuard<'_, HashMap<Place, usize>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In how many tasks and threads.
+    pub(crate) fn len(&self) -> usize {
+        self.places().len()
     }
 
     /// The transaction has changed something here.

@@ -68,7 +68,8 @@ impl<S> Builder<S> {
         self
     }
 
-    /// How long a mark holds if its process dies (default: 3 s). A COMMIT must return within it.
+    /// How long a mark holds if its process dies (default: 3 s). A COMMIT must return within it. A sweep of more than 10,000 records
+    /// gets the longer one of this and [`plain_hold`](Self::plain_hold), as marking them takes a part of it.
     pub fn hold(mut self, hold: Duration) -> Self {
         self.config.hold = hold;
         self
@@ -129,6 +130,49 @@ impl<S> Builder<S> {
     /// log. The embedded store never drops an open hold, so there it changes nothing.
     pub fn strict(mut self) -> Self {
         self.config.strict = true;
+        self
+    }
+
+    /// Renders this share of all hits again, from 0 (none, the default) to 1 (every one), and compares them with what the store
+    /// had. The statistics count what came of it, `verified` and `stale` above all; a stale fragment is logged as an error.
+    ///
+    /// What differs is not served: the caller gets the fresh render. A hit costs as much as a bypass then, and a lookup more.
+    ///
+    /// ```
+    /// # use cachesweeper_core::blocking::Sweeper;
+    /// let sweeper = Sweeper::builder().memory(64 << 20).verify(0.001).build()?;          // one hit in a thousand
+    /// assert_eq!((sweeper.stats().verified, sweeper.stats().stale), (0, 0));
+    /// # Ok::<(), cachesweeper_core::Error>(())
+    /// ```
+    pub fn verify(mut self, rate: f64) -> Self {
+        self.config.verify = rate;
+        self
+    }
+
+    /// Seals every fragment with this secret (HMAC-SHA-256), so that whoever can write to the store cannot make the application
+    /// serve what it has not rendered. At least 16 random bytes, used for nothing else; the same in every process.
+    ///
+    /// A fragment without a seal, or with another one, is a miss, counted as `forged`, and overwritten. The README and
+    /// `SECURITY.md` say what a seal does not protect from.
+    ///
+    /// ```
+    /// use cachesweeper_core::blocking::Sweeper;
+    ///
+    /// # let secret_from_vault = [7; 32];
+    /// let sweeper = Sweeper::builder().memory(64 << 20).secret(secret_from_vault).build()?;
+    /// # Ok::<(), cachesweeper_core::Error>(())
+    /// ```
+    #[cfg(feature = "hmac")]
+    pub fn secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.config.seal = self.config.seal.with_secret(secret.as_ref());
+        self
+    }
+
+    /// Accepts fragments that were sealed with this secret too, for a change of secrets without misses: deploy
+    /// `.secret(old).also_accept_secret(new)`, then `.secret(new).also_accept_secret(old)`, then `.secret(new)`.
+    #[cfg(feature = "hmac")]
+    pub fn also_accept_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.config.seal = self.config.seal.accepting(secret.as_ref());
         self
     }
 

@@ -30,6 +30,12 @@ pub trait Table: Debug + Send + Sync + 'static {
     fn record(entity: &str, values: &[Self::Value]) -> RecordKey;
 }
 
+/// How many rows one statement may name by so many columns: below every database's limit of bound values. Several columns are
+/// compared row by row and joined by OR, which SQLite takes a thousand of.
+pub fn rows_per_statement(columns: usize) -> usize {
+    if columns <= 1 { 5_000 } else { (20_000 / columns).clamp(1, 500) }
+}
+
 /// A relation to a parent, as columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parent {

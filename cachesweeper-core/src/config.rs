@@ -44,7 +44,11 @@ pub struct Config {
     pub unknown_commit_limit: Duration,
     /// Whether a version log that is new waits until no hold can be open that an evicted log had.
     pub strict: bool,
+    /// The share of hits that are rendered again and compared, from 0 to 1.
+    pub verify: f64,
     pub(crate) lease_ttl: Ttl,
+    #[cfg(feature = "hmac")]
+    pub(crate) seal: crate::protocol::Seal,
 }
 
 impl Default for Config {
@@ -62,7 +66,10 @@ impl Default for Config {
             flight_wait: Duration::from_secs(5),
             unknown_commit_limit: Duration::from_secs(60),
             strict: false,
+            verify: 0.0,
             lease_ttl: Ttl::new(Duration::from_secs(3)).unwrap_or(Ttl::MAX),
+            #[cfg(feature = "hmac")]
+            seal: crate::protocol::Seal::default(),
         }
     }
 }
@@ -83,12 +90,22 @@ impl Config {
                 return Err(Error::Config(format!("{name} is {value:?}; it must be between {least:?} and {limit:?}")));
             }
         }
+        if !(0.0..=1.0).contains(&self.verify) {
+            return Err(Error::Config(format!(
+                "verify is {}; it must be between 0 (no hit is verified) and 1 (every hit is)",
+                self.verify
+            )));
+        }
         if self.namespace.is_empty() || self.namespace.len() > 60 {
             return Err(Error::Config(format!(
                 "the namespace {:?} has {} bytes; give 1 to 60 (it begins every key in the store)",
                 self.namespace,
                 self.namespace.len()
             )));
+        }
+        #[cfg(feature = "hmac")]
+        if let Some(problem) = self.seal.problem() {
+            return Err(Error::Config(problem));
         }
         Ttl::new(self.default_ttl).map_err(|error| Error::Config(format!("default_ttl: {error}")))
     }

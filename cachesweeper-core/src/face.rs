@@ -4,17 +4,25 @@
 //! a runtime.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::protocol::Machine;
+use crate::protocol::{Append, Appended, LogAddress, Machine};
 use crate::registry::Graph;
-use crate::shared::{Mark, Shared};
+use crate::shared::{MARKED_AT_ONCE, Mark, Shared};
 use crate::stats::Counters;
 use crate::{ChangesPending, Config, Error, Micros, RecordKey};
+
+/// A point of a write's life at which tests of faults stop or kill the process. Nothing without the feature `failpoints`.
+macro_rules! fail_point {
+    ($name:literal) => {
+        #[cfg(feature = "failpoints")]
+        fail::fail_point!($name);
+    };
+}
 
 /// A sweeper of either face, as an ORM's adapter sees it. Applications do not need it.
 pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
@@ -112,9 +120,28 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
                 return;
             }
             Counters::add(&self.shared().counters.records_swept, logs.len());
-            let appended = self.drive(self.shared().begin_invalidate(logs.clone())).await;
-            self.shared().owe(appended.failed.iter().map(|(log, _)| logs[*log].clone()).collect(), Micros(0));
-            self.deliver_later();
+            self.invalidate_logs(logs).await;
+        }
+    }
+
+    #[doc(hidden)]
+    fn invalidate_logs(&self, logs: Vec<LogAddress>) -> impl Future<Output = ()> + Send {
+        let mut mark = Mark::default();
+        mark.invalidate_also(logs, self.shared().clock.tick());
+        async move { self.release(&mark).await }
+    }
+
+    /// Delivers what is owed to the store, once.
+    #[doc(hidden)]
+    fn deliver(&self) -> impl Future<Output = ()> + Send {
+        async move {
+            if let Some((owed, append)) = self.shared().begin_delivery() {
+                let appended = drive_in_parts(self, append).await;
+                let again = self.shared().end_delivery(&owed, &appended);
+                if !again.is_empty() {
+                    self.invalidate_logs(again).await;
+                }
+            }
         }
     }
 
@@ -137,7 +164,8 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
         async move {
             let mut mark = marking.await?;
             // Its end will not be seen, so what could not be marked is delivered as soon as possible.
-            self.shared().owe(std::mem::take(&mut mark.failed), mark.deadline);
+            self.shared().owe(&mark, mark.failed.clone(), mark.deadline);
+            mark.failed.clear();
             self.deliver_later();
             Ok(mark)
         }
@@ -146,19 +174,15 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     /// Delivers what could not be marked as soon as its node answers, should nobody be left to release it.
     fn owe_failed(&self, mark: &Mark) {
         if !mark.failed.is_empty() {
-            self.shared().owe(mark.failed.clone(), mark.deadline);
+            self.shared().owe(mark, mark.failed.clone(), mark.deadline);
             self.deliver_later();
         }
     }
 
     /// Opens the hold anew, because the COMMIT takes long.
     fn renew(&self, mark: &mut Mark) -> impl Future<Output = ()> + Send {
-        async move {
-            Counters::bump(&self.shared().counters.renewals);
-            let (fresh, append) = self.shared().begin_mark(mark.logs.clone(), self.shared().rules.hold);
-            let appended = self.drive(append).await;
-            mark.renewed(fresh, &appended);
-        }
+        let hold = self.shared().hold_for(mark.logs.len(), self.shared().rules.hold);
+        mark_again(self, mark, hold)
     }
 
     /// Ends a hold after the write has committed, or was rolled back.
@@ -167,18 +191,34 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
             if mark.is_empty() {
                 return;
             }
-            let (append, must_arrive) = self.shared().begin_release(mark);
-            let appended = self.drive(append).await;
-            self.shared().end_release(mark, &appended, must_arrive);
+            // COMMIT has returned.
+            fail_point!("before-release");
+            let shared = self.shared();
+            let held;
+            let hold = shared.hold_for(mark.logs.len(), shared.rules.hold);
+            let mark = match mark.begin_hold(shared.rules, hold, shared.clock.tick()) {
+                Some((first, fresh, append)) => {
+                    let appended = drive_in_parts(self, append).await;
+                    held = mark.clone().held(first, fresh, &appended);
+                    &held
+                }
+                None => mark,
+            };
+            let (append, must_arrive) = shared.begin_release(mark);
+            let appended = drive_in_parts(self, append).await;
+            shared.end_release(mark, &appended, must_arrive);
             self.deliver_later();
         }
     }
 
-    /// Ends a hold after the write has committed, and invalidates further records in the same batch.
+    /// Ends a hold after the write has committed, and invalidates further records with it.
     fn release_and_invalidate(&self, mut mark: Mark, records: &[RecordKey]) -> impl Future<Output = ()> + Send {
         let mut more = self.shared().logs(records);
         async move {
-            more.retain(|log| !mark.logs.contains(log));
+            if !more.is_empty() {
+                let known: HashSet<&LogAddress> = mark.logs.iter().collect();
+                more.retain(|log| !known.contains(log));
+            }
             if more.is_empty() {
                 return self.release(&mark).await;
             }
@@ -189,22 +229,55 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
     }
 }
 
-async fn mark_for<S: Face>(sweeper: &S, logs: Vec<crate::protocol::LogAddress>, hold: Micros) -> Result<Mark, Error> {
+/// Writes to many logs in batches of a bounded size.
+async fn drive_in_parts<S: Face>(sweeper: &S, append: Append) -> Appended {
+    let mut all = Appended::default();
+    for (first, part) in append.in_parts(MARKED_AT_ONCE) {
+        all.add(first, sweeper.drive(part).await);
+    }
+    all
+}
+
+async fn mark_again<S: Face>(sweeper: &S, mark: &mut Mark, hold: Micros) {
+    Counters::bump(&sweeper.shared().counters.renewals);
+    let (mut fresh, append) = sweeper.shared().begin_mark(mark.logs.clone(), hold);
+    let appended = drive_in_parts(sweeper, append).await;
+    fresh.made(sweeper.now(), hold);
+    mark.renewed(fresh, &appended);
+}
+
+async fn mark_for<S: Face>(sweeper: &S, logs: Vec<LogAddress>, hold: Micros) -> Result<Mark, Error> {
     let shared = sweeper.shared();
     if logs.is_empty() {
         return Ok(shared.begin_mark(logs, hold).0);
     }
     Counters::add(&shared.counters.records_swept, logs.len());
-    let (mark, append) = shared.begin_mark(logs, hold);
-    let appended = sweeper.drive(append).await;
-    match shared.end_mark(mark.clone(), appended.clone()) {
-        Ok(mark) => Ok(mark),
-        Err(error) => {
-            // Nothing will be written: give back what could be marked.
-            sweeper.release(&mark.given_back(&appended)).await;
-            Err(error)
+    fail_point!("before-mark");
+    let enough = Micros(hold.0 / 2);
+    let hold = shared.hold_for(logs.len(), hold);
+    let (mut mark, append) = shared.begin_mark(logs, hold);
+    let appended = drive_in_parts(sweeper, append).await;
+    mark.made(sweeper.now(), hold);
+    if let Err(error) = shared.end_mark(&mut mark, &appended) {
+        // Nothing will be written: give back what could be marked.
+        sweeper.release(&mark.given_back(&appended)).await;
+        return Err(error);
+    }
+    // The hold runs from the first mark on, so marking takes a part of it: too much, if the store is slow, or the logs are many.
+    if !mark.logs.is_empty() && !mark.has_left(enough, sweeper.now()) {
+        // Versions in columns were made before, and pages count on a COMMIT within the longest hold after them.
+        let longest = hold.max(shared.rules.longest_hold);
+        let until = mark.deadline().minus(hold).plus(longest);
+        mark_again(sweeper, &mut mark, longest).await;
+        let late = !mark.has_left(enough, sweeper.now()) || sweeper.now().plus(enough) > until;
+        if late && let Err(error) = shared.marked_late(&mark) {
+            sweeper.release(&mark).await;
+            return Err(error);
         }
     }
+    // COMMIT is next.
+    fail_point!("before-commit");
+    Ok(mark)
 }
 
 /// Runs a future of the blocking face, which is ready at its first poll. One that is not would never be: it is polled again

@@ -92,6 +92,12 @@ impl Flights {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many are under way.
+    pub(crate) fn len(&self) -> usize {
+        let tables = self.tables();
+        tables.flights.len() + tables.gatherings.len()
+    }
+
     /// Leads all of these flights, or none: who leads some and waits for others could wait in a circle.
     pub(crate) fn join(self: &Arc<Self>, flights: &[Flight]) -> Joined {
         let mut tables = self.tables();

@@ -1,14 +1,16 @@
 //! Fragments as callers build them; the same for the async and the blocking face.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use crate::ambient::Render;
-use crate::protocol::{Mode, Query, Serve, Served};
+use crate::protocol::{Cached, Mode, Query, Reason, Serve, Served, Unstored};
 use crate::record::Row;
 use crate::shared::Shared;
+use crate::verify::Checks;
 use crate::{CacheSweep, Dependencies, Dependency, Rendered, Ttl};
 
 /// The settings of one fragment, or of many of the same name.
@@ -99,13 +101,17 @@ pub(crate) struct Serving {
     name: String,
     on: Vec<Vec<Dependency>>,
     keys: Vec<String>,
+    /// Empty if no hit is verified.
+    queries: Vec<Query>,
+    corrected: Vec<(usize, Bytes)>,
     started: Instant,
     /// The render of these fragments, for those inside it.
-    pub(crate) render: std::sync::Arc<Render>,
+    pub(crate) render: Arc<Render>,
 }
 
 impl Serving {
-    /// Prepares the fragments; `None` for the machine if the task has changes pending, so that all are bypassed.
+    /// Prepares the fragments; `None` for the machine if all are [bypassed](Self::bypassed): the task has changes pending, or the
+    /// render around them verifies.
     pub(crate) fn begin(shared: &Shared, settings: &Settings, on: Vec<Vec<Dependency>>, mode: Mode) -> (Self, Option<Serve>) {
         let queries: Vec<Query> = on.iter().map(|on| settings.query(shared, on)).collect();
         for on in &on {
@@ -113,15 +119,45 @@ impl Serving {
         }
         let keys = queries.iter().map(|query| query.full_key().to_owned()).collect();
         let render = Render::new(on.iter().flatten().map(|dependency| dependency.record.clone()).collect());
-        let serving = Self { name: settings.name.clone(), on, keys, started: Instant::now(), render };
-        let serve = (!shared.changes.here()).then(|| shared.serve(mode, queries));
+        if Render::current().is_some_and(|around| around.is_verifying()) {
+            render.verify();
+        }
+        let bypassed = shared.changes.here() || render.is_verifying();
+        let kept = if shared.verifier.is_some() { queries.clone() } else { Vec::new() };
+        let (name, corrected) = (settings.name.clone(), Vec::new());
+        let serving = Self { name, on, keys, queries: kept, corrected, started: Instant::now(), render };
+        let serve = (!bypassed).then(|| shared.serve(mode, queries));
         (serving, serve)
+    }
+
+    /// A body that was rendered without the machine.
+    pub(crate) fn bypassed(&self, body: Bytes) -> Served {
+        let reason = if self.render.is_verifying() { Reason::Verifying } else { Reason::InTransaction };
+        Served::Unstored(body, Unstored::Bypass(reason))
+    }
+
+    /// Draws hits to render again; the render is told that it verifies then.
+    pub(crate) fn checks<'a>(&self, shared: &Arc<Shared>, hits: impl FnOnce() -> Vec<(usize, &'a Cached)>) -> Option<Checks> {
+        // The one branch that it costs when nothing is verified.
+        shared.verifier.as_ref()?;
+        let checks = Checks::draw(shared, &self.name, &self.on, &self.queries, hits())?;
+        self.render.verify();
+        Some(checks)
+    }
+
+    /// What is served in place of what the store had.
+    pub(crate) fn correct(&mut self, corrected: Vec<(usize, Bytes)>) {
+        self.corrected = corrected;
     }
 
     pub(crate) fn end(self, shared: &Shared, served: Vec<Served>) -> Vec<Rendered> {
         let took = self.started.elapsed();
         let outcomes = served.into_iter().zip(&self.keys).map(|(served, key)| shared.outcome(&self.name, key, served, took));
-        outcomes.collect()
+        let mut rendered: Vec<Rendered> = outcomes.collect();
+        for (position, body) in self.corrected {
+            rendered[position].correct(body);
+        }
+        rendered
     }
 
     /// As [`Serving::end`], for a tag: its fill is counted when it is stored.
@@ -135,6 +171,15 @@ impl Serving {
     pub(crate) fn count(&self) -> usize {
         self.on.len()
     }
+}
+
+/// The hits among what was served, by the caller's positions.
+pub(crate) fn hits(served: &[Served]) -> Vec<(usize, &Cached)> {
+    let hits = served.iter().enumerate().filter_map(|(position, served)| match served {
+        Served::Hit(cached) => Some((position, cached)),
+        _ => None,
+    });
+    hits.collect()
 }
 
 /// The dependencies of many rows, one each.

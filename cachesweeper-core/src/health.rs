@@ -1,6 +1,6 @@
 //! Which store nodes can be used: a node that failed is left alone, gets our pending marks first, and is read again last.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::Micros;
 use crate::store::{Op, Reply, StoreError};
@@ -44,6 +44,11 @@ struct Owed {
 pub struct Health {
     nodes: Vec<State>,
     pending: BTreeMap<Pending, Owed>,
+    /// For each node, how many of them are not delivered.
+    undelivered: Vec<usize>,
+    /// The records of the sweeps that something is owed of. Their fragments may show, on another node, an old fragment of what
+    /// is owed. One set for all sweeps, so that it stays as small as the records are many: when in doubt, invalidate more.
+    sweeps: BTreeSet<Pending>,
     retry: Micros,
     skew: Micros,
 }
@@ -51,7 +56,7 @@ pub struct Health {
 impl Health {
     /// All nodes are up, and nothing is owed.
     pub fn new(nodes: usize, retry: Micros, skew: Micros) -> Self {
-        Self { nodes: vec![State::Up; nodes], pending: BTreeMap::new(), retry, skew }
+        Self { nodes: vec![State::Up; nodes], pending: BTreeMap::new(), undelivered: vec![0; nodes], sweeps: BTreeSet::new(), retry, skew }
     }
 
     /// Whether all nodes are well: the common case, in which nothing has to be filtered.
@@ -60,7 +65,7 @@ impl Health {
     }
 
     fn owes(&self, node: usize) -> bool {
-        self.pending.iter().any(|(pending, owed)| pending.node == node && !owed.delivered)
+        self.undelivered.get(node).is_some_and(|count| *count > 0)
     }
 
     /// Answers at once for nodes that are to be left alone: `None` means that the operation may be sent. When a node's time
@@ -115,8 +120,25 @@ impl Health {
     /// Remembers a record that must be invalidated as soon as its node answers.
     /// `until` is when the write that it belongs to has landed for certain.
     pub fn owe(&mut self, pending: Pending, until: Micros) {
-        let owed = self.pending.entry(pending).or_insert(Owed { until, delivered: false });
-        *owed = Owed { until: owed.until.max(until), delivered: false };
+        let node = pending.node;
+        let before = self.pending.get(&pending).copied();
+        let until = before.map_or(until, |owed| owed.until.max(until));
+        if before.is_none_or(|owed| owed.delivered)
+            && let Some(count) = self.undelivered.get_mut(node)
+        {
+            *count += 1;
+        }
+        self.pending.insert(pending, Owed { until, delivered: false });
+    }
+
+    /// Remembers the sweeps of what is owed: when it is delivered, all of them is invalidated again.
+    pub fn owe_sweep(&mut self, sweep: impl IntoIterator<Item = Pending>) {
+        self.sweeps.extend(sweep);
+    }
+
+    /// What is to be invalidated again, after something was delivered.
+    pub fn sweeps(&mut self) -> BTreeSet<Pending> {
+        if self.pending.is_empty() { std::mem::take(&mut self.sweeps) } else { self.sweeps.clone() }
     }
 
     /// What is owed, for one attempt at delivering it.
@@ -124,11 +146,22 @@ impl Health {
         self.pending.keys().cloned().collect()
     }
 
+    /// Whether anything is owed.
+    pub fn owes_any(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// It was delivered.
     pub fn deliver(&mut self, pending: &Pending, now: Micros) {
-        match self.pending.get_mut(pending) {
-            Some(owed) if owed.until >= now => owed.delivered = true,
+        let before = self.pending.get(pending).copied();
+        match before {
+            Some(owed) if owed.until >= now => drop(self.pending.insert(pending.clone(), Owed { delivered: true, ..owed })),
             _ => drop(self.pending.remove(pending)),
+        }
+        if before.is_some_and(|owed| !owed.delivered)
+            && let Some(count) = self.undelivered.get_mut(pending.node)
+        {
+            *count -= 1;
         }
         if self.owes(pending.node) {
             return;

@@ -66,6 +66,11 @@ impl Namespace {
         format!("{}/l/{hash:032x}", self.0)
     }
 
+    /// Whether this store key is a fragment's.
+    pub fn is_fragment(&self, key: &str) -> bool {
+        key.strip_prefix(self.0.as_str()).is_some_and(|rest| rest.starts_with("/f/"))
+    }
+
     /// The whole key of a fragment.
     pub fn fragment(&self, name: &str, on: &[Dependency], vary: &[String]) -> String {
         let dependencies: usize = on.iter().map(|dependency| dependency.record.as_str().len() + 2).sum();

@@ -49,6 +49,7 @@ mod sweeper;
 #[cfg(feature = "minijinja")]
 pub mod template;
 mod ttl;
+mod verify;
 pub mod version;
 
 pub use ambient::{Changes, ChangesPending};
@@ -61,6 +62,8 @@ pub use page::{PageOf, Prefetch, TagError, TagSettings, Tags};
 pub use protocol::Reason;
 pub use record::{CacheSweep, Collection, Dependencies, Dependency, KeyLookup, RecordKey, Row, Strategy};
 pub use rendered::{Outcome, Rendered};
+#[doc(hidden)]
+pub use shared::Leftovers;
 pub use shared::Mark;
 pub use stats::Stats;
 #[cfg(feature = "tokio")]
@@ -69,6 +72,10 @@ pub use ttl::{InvalidTtl, Ttl};
 
 /// The name most like `name`, if any is like it at all; for "did you mean".
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    // Nobody misspells a name of that length, and comparing it is slow.
+    if name.len() > 100 {
+        return None;
+    }
     let scored = names.map(|other| (strsim::jaro_winkler(name, other), other));
     let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
     (best.0 > 0.8).then(|| best.1.to_owned())

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use crate::fragment::{Serving, Settings};
-use crate::protocol::{Found, Lookup, Lookups, Mode, Query, Serve, ServeInput, ServeStep, Served};
+use crate::fragment::{Serving, Settings, hits};
+use crate::protocol::{Cached, Found, Lookup, Lookups, Mode, Query, Serve, ServeInput, ServeStep, Served};
 use crate::shared::Shared;
 use crate::store::{Op, Reply};
+use crate::verify::{Checks, Conclusion};
 use crate::{CacheSweep, Dependencies, Dependency, Micros, Rendered, Row};
 
 /// What a page looks up ahead of its tags. Filled by the closure of `page.prefetch_many(…)`.
@@ -74,6 +75,8 @@ pub(crate) struct PageState {
     /// Where it was opened: a template may render elsewhere.
     place: crate::ambient::Place,
     fills: Mutex<Vec<Op>>,
+    /// Hits that were rendered again; they are judged when the page is finished.
+    checks: Mutex<Vec<(Checks, Bytes)>>,
 }
 
 thread_local! {
@@ -153,7 +156,7 @@ impl PageState {
     pub(crate) fn open(shared: &Arc<Shared>) -> Arc<Self> {
         let opened = shared.clock.now();
         let place = crate::ambient::Place::current();
-        Arc::new(Self { shared: shared.clone(), opened, found: Mutex::default(), place, fills: Mutex::default() })
+        Arc::new(Self { shared: shared.clone(), opened, found: Mutex::default(), place, fills: Mutex::default(), checks: Mutex::default() })
     }
 
     fn found(&self) -> MutexGuard<'_, HashMap<PageKey, (Found, Micros)>> {
@@ -201,6 +204,42 @@ impl PageState {
         }
     }
 
+    /// Renders a hit again, if it is drawn: the fresh body, and whether it differs. Whether the hit was stale is judged in the
+    /// end, since a template cannot wait for a second lookup.
+    fn verify(&self, serving: &Serving, served: &[Served], render: &mut dyn FnMut() -> Result<Bytes, TagError>) -> Option<(Bytes, bool)> {
+        // The page may have loaded its data at its opening already. Only a fragment whose tokens were read before that is as old
+        // as they are: they have not changed since, or it would not be a hit.
+        let old = |cached: &Cached| cached.read_at.plus(self.shared.rules.skew) < self.opened;
+        let checks = serving.checks(&self.shared, || hits(served).into_iter().filter(|(_, cached)| old(cached)).collect())?;
+        let (body, had) = (render().ok()?, hits(served).first().map(|(_, cached)| cached.body.clone()));
+        if !serving.render.is_storable() {
+            return None;
+        }
+        let differs = had.is_some_and(|had| had != body);
+        self.checks.lock().unwrap_or_else(PoisonError::into_inner).push((checks, body.clone()));
+        Some((body, differs))
+    }
+
+    /// The hits that were rendered again, and the lookup that tells whether anything has changed since.
+    pub(crate) fn take_checks(&self) -> Option<(Lookup, Vec<(Checks, Bytes)>)> {
+        let checks = std::mem::take(&mut *self.checks.lock().unwrap_or_else(PoisonError::into_inner));
+        if checks.is_empty() {
+            return None;
+        }
+        let queries = checks.iter().flat_map(|(checks, _)| checks.queries()).collect();
+        Some((Lookup::new(self.shared.rules, self.shared.namespace.marker(), queries), checks))
+    }
+
+    /// Judges them; tells what to take out of the store. Each tag has one.
+    pub(crate) fn conclude(checks: Vec<(Checks, Bytes)>, lookups: &Lookups) -> Vec<Op> {
+        let judged = checks.into_iter().zip(lookups.found.chunks(1));
+        let removals = judged.flat_map(|((checks, body), found)| {
+            let Conclusion { removals, .. } = checks.conclude(&[body], found);
+            removals
+        });
+        removals.collect()
+    }
+
     /// One tag. `look_up` is how the caller can wait for the store, if at all.
     pub(crate) fn tag(
         &self,
@@ -213,15 +252,17 @@ impl PageState {
         let settings = Settings { name: tag.name, ttl, vary: tag.vary, serve_stale: None };
         let record = on.first().map(|dependency| dependency.record.to_string()).unwrap_or_default();
         let query = settings.query(&self.shared, &on);
-        let (serving, serve) = Serving::begin(&self.shared, &settings, vec![on], Mode::Page(self.opened));
+        let (mut serving, serve) = Serving::begin(&self.shared, &settings, vec![on], Mode::Page(self.opened));
         let shared = &self.shared;
-        let mut render = || serving.render.enter(&mut *body).map(Bytes::from).map_err(TagError::Body);
+        let inside = serving.render.clone();
+        let mut render = || inside.enter(&mut *body).map(Bytes::from).map_err(TagError::Body);
 
         let key = page_key(&query);
         let serve = serve.filter(|_| !self.shared.changes.at(self.place));
         let Some(serve) = serve else {
             let body = render()?;
-            return Ok(one(serving.end(shared, vec![in_transaction(body)])));
+            let served = serving.bypassed(body);
+            return Ok(one(serving.end(shared, vec![served])));
         };
         let known = self.found().get(&key).cloned();
         let (found, read_at) = match (known, look_up) {
@@ -233,6 +274,11 @@ impl PageState {
             }
             (None, None) => return Err(TagError::NotPrefetched { name: settings.name, record }),
         };
+        let stamp = match &found {
+            Found::Hit(Cached { stamp, .. }) | Found::Miss { stamp, .. } => *stamp,
+            // Nothing is kept of it.
+            Found::Bypass { .. } => crate::version::Stamp::from_bytes([0; 16]),
+        };
         let mut step = Serve::found(serve, found, read_at);
         let served = loop {
             let (serve, next) = step;
@@ -240,7 +286,7 @@ impl PageState {
                 ServeStep::Done(served) => break served,
                 ServeStep::Render(_) => {
                     let body = render()?;
-                    (serve, ServeInput::Rendered(vec![body], serving.render.is_storable()))
+                    (serve, ServeInput::Rendered(vec![body], inside.is_storable()))
                 }
                 ServeStep::Run(ops) => {
                     // Stored later, in one batch; whether the store takes them is seen then.
@@ -258,15 +304,18 @@ impl PageState {
         };
         if let Some(Served::Filled(body)) = served.first() {
             // A second tag of the same fragment on this page shows the same.
-            let cached = crate::protocol::Cached { body: body.clone(), read_at };
+            let cached = Cached { body: body.clone(), read_at, stamp };
             self.found().insert(key, (Found::Hit(cached), read_at));
+        } else if let Some((body, differs)) = self.verify(&serving, &served, &mut render) {
+            // Also for a second tag; it is not verified again.
+            let cached = Cached { body: body.clone(), read_at: self.opened, stamp };
+            self.found().insert(key, (Found::Hit(cached), self.opened));
+            if differs {
+                serving.correct(vec![(0, body)]);
+            }
         }
         Ok(one(serving.end_of_tag(shared, served)))
     }
-}
-
-fn in_transaction(body: Bytes) -> Served {
-    Served::Unstored(body, crate::protocol::Unstored::Bypass(crate::Reason::InTransaction))
 }
 
 fn one(rendered: Vec<Rendered>) -> Rendered {

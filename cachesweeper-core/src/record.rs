@@ -41,8 +41,12 @@ impl RecordKey {
         let mut text = String::with_capacity(entity.len() + 16);
         escape::entity(entity, &mut text);
         let entity = text.len();
+        // Also without any part: so every record has a colon in it, and no text of a user's has one.
+        text.push(':');
         for (position, part) in id.into_iter().enumerate() {
-            text.push(if position == 0 { ':' } else { ',' });
+            if position > 0 {
+                text.push(',');
+            }
             escape::part(part.as_ref(), &mut text);
         }
         Self { text: text.into(), entity }

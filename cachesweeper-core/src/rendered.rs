@@ -16,6 +16,8 @@ pub enum Outcome {
     Hit,
     /// Rendered by another caller of this process, for both.
     Shared,
+    /// From the store, but a render that verified it gave something else, which was served in its place.
+    Corrected,
     /// From the store, in an older version that `serve_stale` allows.
     Stale,
     /// Rendered, and stored.
@@ -35,7 +37,7 @@ impl Outcome {
     /// One of the words `hit`, `miss` and `bypass`, for logs and overlays.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Hit | Self::Shared | Self::Stale => "hit",
+            Self::Hit | Self::Shared | Self::Stale | Self::Corrected => "hit",
             Self::Miss | Self::Unstored | Self::Unstorable | Self::TooLarge => "miss",
             Self::Bypass(_) => "bypass",
         }
@@ -44,8 +46,8 @@ impl Outcome {
     /// Whether a fragment around this one may be stored.
     pub(crate) fn is_cacheable(self) -> bool {
         // Too large or refused by the store says nothing about freshness.
-        matches!(self, Self::Hit | Self::Shared | Self::Miss | Self::TooLarge | Self::Unstored)
-            || matches!(self, Self::Bypass(Reason::InvalidTtl))
+        matches!(self, Self::Hit | Self::Shared | Self::Corrected | Self::Miss | Self::TooLarge | Self::Unstored)
+            || matches!(self, Self::Bypass(Reason::InvalidTtl | Reason::Verifying))
     }
 }
 
@@ -68,6 +70,11 @@ impl Rendered {
     /// `body` is UTF-8: it was rendered as a string, or checked when its envelope was read.
     pub(crate) fn new(body: Bytes, outcome: Outcome, took: Duration) -> Self {
         Self { body, outcome, took }
+    }
+
+    /// The same, with what was rendered in place of what the store had.
+    pub(crate) fn correct(&mut self, body: Bytes) {
+        (self.body, self.outcome) = (body, Outcome::Corrected);
     }
 
     /// The output.

@@ -53,6 +53,8 @@ counters! {
     bypasses_in_transaction,
     /// Of the bypasses: the fragment was asked for in a way that cannot be cached (no dependency, a key of a timestamp record, an invalid TTL).
     bypasses_refused,
+    /// Of the bypasses: a fragment around it was rendered again to be verified.
+    bypasses_verifying,
     /// Fragments stored.
     fills,
     /// Rendered fragments that were not stored because they are too large.
@@ -63,6 +65,8 @@ counters! {
     loaded_too_early,
     /// Rendered fragments that the store did not take.
     fills_failed,
+    /// Fragments of the store that were not sealed with the application's secret. Each was taken for missing.
+    forged,
     /// Sweeps: single writes and transactions that changed something.
     sweeps,
     /// Records invalidated by them.
@@ -73,6 +77,8 @@ counters! {
     marks_failed,
     /// Of those, delivered since.
     marks_delivered,
+    /// Records whose marking took so much of their hold that it may not have covered the COMMIT.
+    marks_late,
     /// Writes refused under the policy `Abort`.
     writes_refused,
     /// Writes in transactions whose end cannot be seen.
@@ -85,6 +91,17 @@ counters! {
     sweeps_incomplete,
     /// Holds that were renewed because a COMMIT took long.
     renewals,
+    /// Hits that were rendered again and compared, with a result: equal, or stale.
+    verified,
+    /// Of those: the store had something that a render no longer gave. Each one is logged as an error.
+    stale,
+    /// Hits that were rendered again without a result: something changed meanwhile, or the closure failed.
+    verify_void,
+    /// Hits that were rendered again and came out differently. A later look decides whether they count as `stale` or as
+    /// `verify_nondeterministic`; those without one are undecided.
+    verify_suspected,
+    /// Of the suspected: the output is different each time.
+    verify_nondeterministic,
     /// Batches sent to the store; each is one round trip per node.
     round_trips,
     /// Operations in them.

@@ -1,6 +1,6 @@
 //! The commit of a transaction that has changed something: find, touch, mark, COMMIT, find again, release.
 
-use cachesweeper_core::climb::{Climbed, Row, Rows, Seed, climb, own_touches};
+use cachesweeper_core::climb::{Climbed, Row, Rows, Seed, climb, own_touches, rows_per_statement};
 use cachesweeper_core::face::Face;
 use cachesweeper_core::{Mark, Micros, RecordKey};
 use diesel::QueryResult;
@@ -11,7 +11,7 @@ use crate::describe::DieselEntity;
 use crate::error::Error;
 use crate::frames::Changes;
 use crate::sql::Dialect;
-use crate::touch::{CHUNK, touch};
+use crate::touch::touch;
 
 /// Finds ancestors by queries on a connection.
 pub(crate) struct Ancestors<'d, D>(pub(crate) &'d mut D);
@@ -25,7 +25,7 @@ impl<D: Db> Rows for Ancestors<'_, D> {
         let keys = table.keys();
         let by: Vec<_> = keys.iter().filter(|(name, _)| by.iter().any(|column| column == name)).copied().collect();
         let mut found = Vec::with_capacity(values.len());
-        for chunk in values.chunks(CHUNK) {
+        for chunk in values.chunks(rows_per_statement(by.len())) {
             let mut select = table.select_keys(dialect);
             select.push(" WHERE ");
             select.push_among(dialect, &by, chunk);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use cachesweeper_core::Micros;
-use cachesweeper_core::climb::Touches;
+use cachesweeper_core::climb::{Touches, rows_per_statement};
 use cachesweeper_core::face::Face;
 use diesel::QueryResult;
 
@@ -14,9 +14,6 @@ use crate::error::Error;
 use crate::rewrite::SWEPT;
 use crate::sql::{Dialect, Sql};
 use crate::value::SqliteTime;
-
-/// Rows per statement: below every database's limit of bound values.
-pub(crate) const CHUNK: usize = 5_000;
 
 /// The precision of timestamp columns, as the database told it once.
 #[derive(Debug, Default)]
@@ -107,7 +104,7 @@ pub(crate) async fn touch<S: Face, D: Db>(sweeper: &S, db: &mut D, touches: &Tou
         let Some(strategy) = entity.strategy else { continue };
         let tick = tick(sweeper, db, entity).await?;
         let keys: Vec<Vec<String>> = rows.values().cloned().collect();
-        for keys in keys.chunks(CHUNK) {
+        for keys in keys.chunks(rows_per_statement(entity.primary_key().len())) {
             touch_some(sweeper, db, entity, strategy, tick, keys).await?;
         }
     }

@@ -3,6 +3,7 @@
 //! `update_many`, `delete_many` and `insert_many` run no hooks. [`ExecAndSweep::exec_and_sweep`] runs them in a transaction (a
 //! savepoint, inside of one) that first reads which rows they will change, with a lock, and so sweeps exactly those.
 
+use cachesweeper_core::climb::rows_per_statement;
 use cachesweeper_core::face::Face;
 use sea_orm::sea_query::{Alias, Expr};
 use sea_orm::{
@@ -14,9 +15,6 @@ use crate::SweepTransaction;
 use crate::climb::{Row, Seed, lock_parents, lock_rows};
 use crate::describe::{SeaEntity, SweepEntity};
 use crate::touch::{Adapter, rising, stamp_value};
-
-/// Rows per statement: their keys are bound values, of which databases take some ten thousands.
-const CHUNK: usize = 5_000;
 
 /// Runs a bulk write and sweeps the rows it changed. Works on a [`SweepConnection`](crate::SweepConnection) and inside a
 /// [`SweepTransaction`].
@@ -68,7 +66,7 @@ impl<E: SweepEntity> ExecAndSweep for UpdateMany<E> {
         txn.collect(rows.iter().map(|row| row.seed.clone()));
         let keys: Vec<Vec<Value>> = rows.into_iter().map(|row| row.key).collect();
         let mut result = UpdateResult::default();
-        for chunk in keys.chunks(CHUNK) {
+        for chunk in keys.chunks(rows_per_statement(sea.primary_key.len())) {
             // By their keys too: a row that begins to match meanwhile must not be changed without being swept.
             let these = self.clone().filter(sea.any_of(&sea.primary_key_names(), chunk));
             result.rows_affected += these.exec(&txn).await?.rows_affected;
@@ -100,7 +98,7 @@ impl<E: SweepEntity> ExecAndSweep for DeleteMany<E> {
         txn.collect(rows.iter().map(|row| row.seed.clone()));
         let keys: Vec<Vec<Value>> = rows.into_iter().map(|row| row.key).collect();
         let mut result = DeleteResult::empty();
-        for chunk in keys.chunks(CHUNK) {
+        for chunk in keys.chunks(rows_per_statement(sea.primary_key.len())) {
             let these = self.clone().filter(sea.any_of(&sea.primary_key_names(), chunk));
             result.rows_affected += these.exec(&txn).await?.rows_affected;
         }

@@ -1,6 +1,6 @@
 //! The queries of a climb, over a SeaORM connection. The way up itself is the core's.
 
-use cachesweeper_core::climb::{self, Parent, Rows, Table, key_columns, timestamped_parents};
+use cachesweeper_core::climb::{self, Parent, Rows, Table, key_columns, rows_per_statement, timestamped_parents};
 use cachesweeper_core::face::Face;
 use cachesweeper_core::registry::Entity;
 use cachesweeper_core::{RecordKey, Sweeper};
@@ -24,9 +24,6 @@ pub(crate) async fn climb<C: ConnectionTrait>(sweeper: &Sweeper, db: &C, seeds: 
     climb::climb(sweeper, Queries(db), seeds).await
 }
 
-/// Below every database's limit of bound values.
-const BOUND_VALUES: usize = 10_000;
-
 /// Asks a connection for rows.
 struct Queries<'a, C>(&'a C);
 
@@ -36,7 +33,7 @@ impl<C: ConnectionTrait> Rows for Queries<'_, C> {
 
     async fn find(&mut self, table: &'static SeaEntity, by: &[String], values: Vec<Vec<Value>>) -> Result<Vec<Row>, DbErr> {
         let mut found = Vec::with_capacity(values.len());
-        for chunk in values.chunks(BOUND_VALUES / by.len().max(1)) {
+        for chunk in values.chunks(rows_per_statement(by.len())) {
             let mut select = table.select_keys();
             select.cond_where(table.any_of(by, chunk));
             for row in self.0.query_all(&select).await? {
@@ -143,7 +140,7 @@ pub(crate) async fn lock_parents<C: ConnectionTrait>(sweeper: &Sweeper, db: &C, 
     for ((table, columns), rows) in timestamped_parents::<SeaEntity>(sweeper.graph(), seeds) {
         let Some(parent) = sweeper.graph().table(&table).and_then(|node| node.adapter::<SeaEntity>()) else { continue };
         let values: Vec<Vec<Value>> = rows.into_values().collect();
-        for chunk in values.chunks(5_000) {
+        for chunk in values.chunks(rows_per_statement(columns.len())) {
             let mut select = Query::select();
             select.from(parent.table.clone()).cond_where(parent.any_of(&columns, chunk)).lock(LockType::Update);
             for name in parent.primary_key_names() {

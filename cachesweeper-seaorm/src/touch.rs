@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use cachesweeper_core::climb::rows_per_statement;
 use cachesweeper_core::face::Face;
 use cachesweeper_core::registry::Entity;
 use cachesweeper_core::{Micros, Sweeper};
@@ -74,8 +75,8 @@ pub(crate) async fn touch<C: ConnectionTrait>(sweeper: &Sweeper, ticks: &Ticks, 
         let Some(strategy) = &entity.strategy else { continue };
         let tick = ticks.of(sweeper, db, entity).await?;
         let keys: Vec<Vec<Value>> = rows.values().cloned().collect();
-        // Below every database's limit of bound values; in key order, as the rows are.
-        for keys in keys.chunks(5_000) {
+        // In key order, as the rows are.
+        for keys in keys.chunks(rows_per_statement(entity.primary_key.len())) {
             match db.get_database_backend() {
                 DbBackend::Sqlite => touch_by_value(sweeper, db, entity, strategy, tick, keys).await?,
                 backend => {

@@ -97,6 +97,16 @@ async fn a_batch_far_larger_than_any_socket_buffer_comes_through_in_order() {
 }
 
 #[tokio::test]
+async fn a_crowd_of_tasks_takes_no_more_connections_than_the_server_has() {
+    let Some(server) = Memcached::start(&["-c", "100"]) else { return };
+    let store = AsyncMemcachedStore::new(&options(&[server.address()]));
+    let one = async |id: usize| store.run(vec![op(&format!("k{id}"), Action::Set(Bytes::from_static(b"x"), DAY))]).await.remove(0);
+    let replies = futures_util::future::join_all((0..3_000).map(one)).await;
+    let failed = replies.iter().find(|reply| !matches!(reply, Reply::Done));
+    assert!(failed.is_none(), "{failed:?}");
+}
+
+#[tokio::test]
 async fn names_that_do_not_resolve_and_servers_that_are_down_are_no_reason_not_to_start() {
     for server in ["no-such-host.invalid:11211", "127.0.0.1:1"] {
         let sweeper = quick(Sweeper::builder()).memcached([server]).build().expect("it starts");
@@ -196,4 +206,85 @@ async fn both_faces_share_fragments_and_sweeps() {
     one.invalidate_records(std::slice::from_ref(&key)).await;
     assert_eq!(from_blocking().outcome().word(), "miss");
     assert_eq!(from_async().await, "blocking");
+}
+
+/// Waits until the quarantine of a new server is over.
+async fn warm_up(sweeper: &Sweeper) {
+    let on = || sweeper.fragment(RecordKey::new("warmup", 1), "f");
+    while on().get_or_render(async || Ok::<_, std::convert::Infallible>("x")).await.expect("infallible").outcome().word() == "bypass" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn sealed_fragments_are_read_by_both_faces_and_others_are_overwritten() {
+    let Some(server) = Memcached::start(&[]) else { return };
+    let secret = [7; 32];
+    let builder = || quick(Sweeper::builder()).memcached([server.address()]).namespace("sealed");
+    let (sealed, plain) = (builder().secret(secret).build().expect("built"), builder().build().expect("built"));
+    let blocking =
+        quick(blocking::Sweeper::builder()).memcached([server.address()]).namespace("sealed").secret(secret).build().expect("built");
+    warm_up(&sealed).await;
+    let word = async |sweeper: &Sweeper| {
+        let fragment = sweeper.fragment(RecordKey::new("note", 1), "f");
+        fragment.get_or_render(async || Ok::<_, std::convert::Infallible>("body")).await.expect("infallible").outcome().word()
+    };
+    assert_eq!((word(&sealed).await, word(&sealed).await), ("miss", "hit"));
+    let from_blocking = tokio::task::spawn_blocking(move || {
+        let fragment = blocking.fragment(RecordKey::new("note", 1), "f");
+        fragment.get_or_render(|| Ok::<_, std::convert::Infallible>("body")).expect("infallible").outcome().word()
+    });
+    assert_eq!(from_blocking.await.expect("joined"), "hit");
+    assert_eq!((word(&plain).await, word(&sealed).await, sealed.stats().forged), ("miss", "miss", 1));
+    assert_eq!((word(&sealed).await, sealed.stats().forged), ("hit", 1));
+}
+
+/// Whatever users type: on a real server every text keeps to its own item, and none becomes a command.
+#[tokio::test]
+async fn no_text_of_a_users_becomes_a_command() {
+    let Some(server) = Memcached::start(&["-m", "64"]) else { return };
+    let sweeper = quick(Sweeper::builder()).memcached([server.address()]).namespace("t\r\nset n 0 0 1\r\nx\r\n").build().expect("built");
+    let texts = [
+        "a",
+        "",
+        " ",
+        "\r\n",
+        "a\r\nset injected 0 0 1\r\nx\r\n",
+        "a\r\nflush_all\r\n",
+        "\0",
+        "a b",
+        "%",
+        "%20",
+        "/",
+        "+",
+        "~/",
+        "#",
+        "é",
+        "🦀",
+        "\u{202e}",
+    ];
+    let texts: Vec<String> = texts.map(String::from).into_iter().chain(["x".repeat(251), "\r\n".repeat(1_000)]).collect();
+    let all = async |word: &str| {
+        for (number, text) in texts.iter().enumerate() {
+            let body = format!("{number}");
+            let by_vary = sweeper.fragment(RecordKey::new("note", 7), "f").vary(text);
+            let by_id = sweeper.fragment(RecordKey::new("note", text), "by id");
+            let by_name = sweeper.fragment(RecordKey::new("note", 7), text);
+            let by_table = sweeper.fragment(RecordKey::new(&format!("t{text}"), 7), "by table");
+            for fragment in [by_vary, by_id, by_name, by_table] {
+                let shown = fragment.get_or_render(async || Ok::<_, std::convert::Infallible>(body.clone())).await.expect("infallible");
+                assert_eq!(*shown, *body, "{:?}", &text[..text.len().min(20)]);
+                assert_eq!(shown.outcome().word(), word);
+            }
+        }
+    };
+    warm_up(&sweeper).await;
+    all("miss").await;
+    all("hit").await;
+    // A whole key of 30 MB is more than an item may have: it is rendered, and the store is none the worse.
+    let huge = sweeper.fragment(RecordKey::new("note", 7), "f").vary("\r\n".repeat(5 << 20));
+    let huge = huge.get_or_render(async || Ok::<_, std::convert::Infallible>("huge")).await.expect("infallible");
+    assert_eq!((&*huge, huge.outcome()), ("huge", cachesweeper_core::Outcome::TooLarge));
+    all("hit").await;
+    assert_eq!((server.command("mg injected v").as_str(), server.command("mg n v").as_str()), ("EN", "EN"));
 }

@@ -11,6 +11,7 @@ use crate::store::{Op, Reply, Store};
 
 impl Sweeper {
     pub(super) fn run(&self, ops: Vec<Op>) -> Vec<Reply> {
+        let ops = self.shared.sealed(ops);
         let admitted = self.shared.admit(&ops);
         let mut replies = match admitted {
             None => self.store.run(ops.clone()),
@@ -77,10 +78,7 @@ fn deliver(shared: &Weak<Shared>, store: &Arc<dyn Store>) {
     while let Some(shared) = shared.upgrade() {
         let interval = shared.config.retry_interval;
         let sweeper = Sweeper { shared, store: store.clone() };
-        if let Some((owed, append)) = sweeper.shared.begin_delivery() {
-            let appended = sweeper.drive_now(append);
-            sweeper.shared.end_delivery(&owed, &appended);
-        }
+        now(sweeper.deliver());
         if !sweeper.shared.owes() {
             sweeper.shared.stop_delivering();
             if !sweeper.shared.owes() || !sweeper.shared.start_delivering() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Page;
-use crate::page::{Prefetch, TagError, TagSettings, Tags, with_page};
+use crate::page::{PageState, Prefetch, TagError, TagSettings, Tags, with_page};
 use crate::{CacheSweep, Dependency, Rendered};
 
 impl Page {
@@ -34,6 +34,13 @@ impl Page {
         if !ops.is_empty() {
             let replies = self.sweeper.run(ops.clone());
             self.page.filled(&ops, &replies);
+        }
+        if let Some((lookup, checks)) = self.page.take_checks() {
+            let lookups = self.sweeper.drive_now(lookup);
+            let removals = PageState::conclude(checks, &lookups);
+            if !removals.is_empty() {
+                self.sweeper.run(removals);
+            }
         }
     }
 }

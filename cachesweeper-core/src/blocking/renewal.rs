@@ -31,6 +31,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Renewals {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.entries).len()
+    }
+}
+
 /// Takes its hold off the list, also when a panic passes.
 struct Ticket<'a> {
     renewals: &'a Renewals,
@@ -59,8 +66,12 @@ impl Sweeper {
         self.enlist(mark, Some((until, self.shared.clone())));
     }
 
+    fn renew_in(&self, mark: &Mark) -> Duration {
+        mark.renew_in(self.shared.config.hold.into(), self.shared.clock.now()).into()
+    }
+
     fn enlist(&self, mark: Mark, until: Option<(Instant, Arc<Shared>)>) -> Arc<Entry> {
-        let due = Instant::now() + if until.is_some() { Duration::ZERO } else { self.shared.config.hold / 2 };
+        let due = Instant::now() + if until.is_some() { Duration::ZERO } else { self.renew_in(&mark) };
         let entry = Arc::new(Entry { mark: Mutex::new(mark), due: Mutex::new(due), until });
         lock(&self.shared.renewals.entries).push(entry.clone());
         if !self.shared.renewals.running.swap(true, Ordering::SeqCst) {
@@ -122,7 +133,7 @@ impl Sweeper {
             // Unless it was taken back meanwhile.
             if lock(&self.shared.renewals.entries).iter().any(|other| Arc::ptr_eq(other, entry)) {
                 now(self.renew(&mut mark));
-                *lock(&entry.due) = Instant::now() + self.shared.config.hold / 2;
+                *lock(&entry.due) = Instant::now() + self.renew_in(&mark);
             }
         }
     }

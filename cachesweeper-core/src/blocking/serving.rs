@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::{Fragment, Fragments, Sweeper};
 use crate::flight::{Gathered, Joined, Landed, Lead, Running};
-use crate::fragment::{Serving, bodies, of_rows};
-use crate::protocol::{Flight, Mode, Reason, Serve, ServeInput, ServeStep, Served, Unstored};
+use crate::fragment::{Serving, bodies, hits, of_rows};
+use crate::protocol::{Flight, Mode, Serve, ServeInput, ServeStep, Served};
+use crate::verify::{Checks, Conclusion};
 use crate::{CacheSweep, Rendered};
 
 /// A [`Serve`] on its way, with the flights it leads.
@@ -53,6 +54,20 @@ impl<'a> Session<'a> {
             Pause::Done(served) => served,
             Pause::Render(_) => Vec::new(),
         }
+    }
+
+    /// Compares hits with fresh renders of them, and tells what to serve in their place. A render that may not be stored shows
+    /// what is not the same for everybody, so it proves nothing.
+    fn compare(&self, checks: Checks, fresh: &[Bytes], storable: bool) -> Vec<(usize, Bytes)> {
+        if !storable {
+            return Vec::new();
+        }
+        let found = self.sweeper.drive_now(checks.look_again()).found;
+        let Conclusion { corrected, removals } = checks.conclude(fresh, &found);
+        if !removals.is_empty() {
+            self.sweeper.run(removals);
+        }
+        corrected
     }
 
     fn abandon(&mut self) {
@@ -160,18 +175,25 @@ impl Fragment<'_> {
         B: Into<String>,
     {
         let shared = self.sweeper.shared.clone();
-        let (serving, serve) = Serving::begin(&shared, &self.settings, vec![self.on], Mode::Closure);
+        let (mut serving, serve) = Serving::begin(&shared, &self.settings, vec![self.on], Mode::Closure);
         let inside = serving.render.clone();
         let render = || inside.enter(render).map(|body| Bytes::from(body.into()));
         let Some(serve) = serve else {
-            let served = Served::Unstored(render()?, Unstored::Bypass(Reason::InTransaction));
+            let served = serving.bypassed(render()?);
             return Ok(only(serving.end(&shared, vec![served])));
         };
         let mut session = Session::new(self.sweeper, serve);
         let served = match session.run(ServeInput::Start) {
-            Pause::Done(served) => served,
+            Pause::Done(served) => {
+                if let Some(checks) = serving.checks(&shared, || hits(&served))
+                    && let Ok(body) = render()
+                {
+                    serving.correct(session.compare(checks, &[body], inside.is_storable()));
+                }
+                served
+            }
             Pause::Render(asked) => match render() {
-                Ok(body) => session.rendered(&asked, vec![body], serving.render.is_storable()),
+                Ok(body) => session.rendered(&asked, vec![body], inside.is_storable()),
                 Err(error) => {
                     session.abandon();
                     return Err(error);
@@ -202,7 +224,7 @@ impl<T: CacheSweep> Fragments<'_, '_, T> {
         F: FnOnce(&[&T]) -> Result<Vec<String>, E>,
     {
         let shared = self.sweeper.shared.clone();
-        let (serving, serve) = Serving::begin(&shared, &self.settings, of_rows(self.rows), Mode::Closure);
+        let (mut serving, serve) = Serving::begin(&shared, &self.settings, of_rows(self.rows), Mode::Closure);
         let (inside, rows, name) = (serving.render.clone(), self.rows, self.settings.name.clone());
         let render = |asked: &[usize]| {
             let missing: Vec<&T> = asked.iter().map(|&position| &rows[position]).collect();
@@ -210,20 +232,42 @@ impl<T: CacheSweep> Fragments<'_, '_, T> {
         };
         let Some(serve) = serve else {
             let all: Vec<usize> = (0..serving.count()).collect();
-            let bypass = |body| Served::Unstored(body, Unstored::Bypass(Reason::InTransaction));
-            let served = render(&all)?.into_iter().map(bypass).collect();
+            let served = render(&all)?.into_iter().map(|body| serving.bypassed(body)).collect();
             return Ok(serving.end(&shared, served));
         };
         let mut session = Session::new(self.sweeper, serve);
-        let served = match session.run(ServeInput::Start) {
-            Pause::Done(served) => served,
-            Pause::Render(asked) => match render(&asked) {
-                Ok(bodies) => session.rendered(&asked, bodies, serving.render.is_storable()),
-                Err(error) => {
-                    session.abandon();
-                    return Err(error);
+        let (asked, done) = match session.run(ServeInput::Start) {
+            Pause::Done(served) => (Vec::new(), Some(served)),
+            Pause::Render(asked) => (asked, None),
+        };
+        let checks = serving.checks(&shared, || done.as_deref().map_or_else(|| session.serve.hits().collect(), hits));
+        let positions = match (&checks, &done) {
+            (Some(checks), _) => checks.along_with(&asked),
+            (None, None) => asked.clone(),
+            (None, Some(_)) => return Ok(serving.end(&shared, done.unwrap_or_default())),
+        };
+        let served = match (render(&positions), done) {
+            (Ok(bodies), done) => {
+                let (mut filling, mut comparing) = (bodies, Vec::new());
+                if let Some(checks) = &checks {
+                    (filling, comparing) = checks.tell_apart(&asked, filling);
                 }
-            },
+                let storable = inside.is_storable();
+                let served = match done {
+                    Some(served) => served,
+                    None => session.rendered(&asked, filling, storable),
+                };
+                if let Some(checks) = checks {
+                    serving.correct(session.compare(checks, &comparing, storable));
+                }
+                served
+            }
+            // All were hits: what failed was to verify some.
+            (Err(_), Some(served)) => served,
+            (Err(error), None) => {
+                session.abandon();
+                return Err(error);
+            }
         };
         Ok(serving.end(&shared, served))
     }

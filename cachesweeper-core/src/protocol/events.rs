@@ -25,6 +25,14 @@ pub struct Appended {
     pub compactions: Vec<Op>,
 }
 
+impl Appended {
+    /// Adds what became of a part that begins with the log at `first`.
+    pub fn add(&mut self, first: usize, part: Self) {
+        self.failed.extend(part.failed.into_iter().map(|(log, error)| (first + log, error)));
+        self.compactions.extend(part.compactions);
+    }
+}
+
 /// Appends the same events to many logs, in one batch, and sees it through.
 ///
 /// A mark needs the log to exist: each `append` is followed, in the same batch, by an `add` of a fresh head with the mark,
@@ -34,7 +42,8 @@ pub struct Appended {
 /// A store refuses to append to a log that is full in the same words as to one that is missing. So whatever was refused is
 /// read (by an invalidation in the same batch), and a log that is there is replaced by its compaction with the events at its
 /// end. To keep logs from growing under
-/// writes alone, now and then a mark also reads the logs and compacts the long ones.
+/// writes alone, now and then a mark also reads the logs and compacts the long ones: with its release, or, if they are so long
+/// that other writers must have kept it from being done, at once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
     rules: Rules,
@@ -49,6 +58,8 @@ pub struct Append {
     checked: Vec<usize>,
     /// Operations to be sent ahead of the first batch, whose replies do not matter.
     ahead: Vec<Op>,
+    /// Compactions to be sent before it ends, whose replies do not matter.
+    at_once: Vec<Op>,
     tries: u32,
     result: Appended,
 }
@@ -72,6 +83,10 @@ impl Append {
     /// A mark compacts logs that are longer than this, in bytes.
     const COMPACT_ABOVE: usize = 2 * VersionLog::COMPACT_ABOVE;
 
+    /// And at once those that are longer than this: by the time of the release others have written again, so that the
+    /// compaction comes too late, and the log of a busy record would grow without end.
+    const COMPACT_AT_ONCE_ABOVE: usize = 4 * Self::COMPACT_ABOVE;
+
     /// Opens a hold in these logs until `deadline`.
     pub fn mark(rules: Rules, logs: Vec<LogAddress>, uid: Uid, deadline: Micros) -> Self {
         Self::new(rules, logs, vec![Event::Mark { uid, deadline }], true, true)
@@ -88,6 +103,19 @@ impl Append {
         Self { certain: true, ..Self::release(rules, logs, uids, birth) }
     }
 
+    /// The same in parts of at most `size` logs, with the position of each one's first log: a batch is in memory as a whole.
+    pub fn in_parts(self, size: usize) -> impl Iterator<Item = (usize, Self)> {
+        let Self { rules, logs, events, needs_log, certain, mut ahead, .. } = self;
+        let (mut logs, mut first) = (logs.into_iter(), 0);
+        std::iter::from_fn(move || {
+            let part: Vec<LogAddress> = logs.by_ref().take(size.max(1)).collect();
+            let position = first;
+            first += part.len();
+            let append = Self::new(rules, part, events.clone(), needs_log, certain).ahead(std::mem::take(&mut ahead));
+            (!append.logs.is_empty()).then_some((position, append))
+        })
+    }
+
     /// Sends these operations ahead, in the same batch: the compactions that the mark has come across. Whether they come in
     /// time does not matter, for who writes next looks again.
     pub fn ahead(mut self, ops: Vec<Op>) -> Self {
@@ -96,8 +124,8 @@ impl Append {
     }
 
     fn new(rules: Rules, logs: Vec<LogAddress>, events: Vec<Event>, needs_log: bool, certain: bool) -> Self {
-        let (asked, checked, ahead) = (Vec::new(), Vec::new(), Vec::new());
-        Self { rules, logs, events, needs_log, certain, asked, checked, ahead, tries: 0, result: Appended::default() }
+        let (asked, checked, ahead, at_once) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { rules, logs, events, needs_log, certain, asked, checked, ahead, at_once, tries: 0, result: Appended::default() }
     }
 
     fn ask(&mut self, replaces: &[(usize, Bytes)], tick: Tick) -> Vec<Op> {
@@ -120,9 +148,12 @@ impl Append {
                 Asked::Read => push(Action::GetForWrite),
                 Asked::Replace => {
                     let old = replaces.iter().find(|(other, _)| *other == log).map(|(_, old)| old.clone()).unwrap_or_default();
-                    let compacted = VersionLog::parse(&old).ok().map(|old| old.compacted(Uid::new(tick), tick.now, self.rules.skew));
-                    let new = compacted.map_or_else(|| fresh.clone(), |log| self.with_events(log).to_bytes().into());
-                    push(Action::Replace(old, new, ttl));
+                    let (head, rules) = (Uid::new(tick), &self.rules);
+                    let new = match VersionLog::parse(&old) {
+                        Ok(old) => old.compacted(head, tick.now, rules.skew),
+                        Err(_) => VersionLog::in_place_of_malformed(head, tick.now.plus(rules.longest_hold).plus(rules.skew)),
+                    };
+                    push(Action::Replace(old, self.with_events(new).to_bytes().into(), ttl));
                 }
             }
         }
@@ -172,7 +203,8 @@ impl Append {
             let Ok(old) = VersionLog::parse(bytes) else { continue };
             let shorter = old.compacted(Uid::new(tick), tick.now, self.rules.skew).to_bytes();
             let LogAddress { node, key } = self.logs[log].clone();
-            self.result.compactions.push(Op { node, key, action: Action::Replace(bytes.clone(), shorter.into(), self.rules.log_ttl) });
+            let place = if bytes.len() > Self::COMPACT_AT_ONCE_ABOVE { &mut self.at_once } else { &mut self.result.compactions };
+            place.push(Op { node, key, action: Action::Replace(bytes.clone(), shorter.into(), self.rules.log_ttl) });
         }
     }
 }
@@ -204,7 +236,13 @@ impl Machine for Append {
             }
         }
         if !self.asked.is_empty() {
-            return Step::Run(self.ask(&replaces, tick));
+            let mut ops = self.ask(&replaces, tick);
+            // Behind what is asked, where nobody looks at its replies.
+            ops.append(&mut self.at_once);
+            return Step::Run(ops);
+        }
+        if !self.at_once.is_empty() {
+            return Step::Run(std::mem::take(&mut self.at_once));
         }
         Step::Done(std::mem::take(&mut self.result))
     }

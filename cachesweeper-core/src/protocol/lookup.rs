@@ -168,8 +168,11 @@ impl Lookup {
             }
         };
         let Ok(parsed) = VersionLog::parse(bytes) else {
-            push(Action::Replace(bytes.clone(), fresh(), ttl));
-            return LogState::Absent;
+            // Computed now, after the bytes were seen: every hold that they may have swallowed ends before it.
+            let until = tick.now.plus(self.rules.longest_hold).plus(self.rules.skew);
+            let held = VersionLog::in_place_of_malformed(Uid::new(tick), until).to_bytes();
+            push(Action::Replace(bytes.clone(), Bytes::from(held), ttl));
+            return LogState::Held;
         };
         let compacted = (bytes.len() > VersionLog::COMPACT_ABOVE).then(|| {
             let shorter = parsed.compacted(Uid::new(tick), tick.now, self.rules.skew).to_bytes();
@@ -203,7 +206,7 @@ impl Lookup {
         let stale = || {
             let oldest = self.read_at.minus(query.serve_stale?);
             let envelope = envelope.clone().filter(|envelope| envelope.read_at >= oldest)?;
-            Some(Cached { body: envelope.body, read_at: envelope.read_at })
+            Some(Cached { body: envelope.body, read_at: envelope.read_at, stamp: envelope.stamp })
         };
         let bypass = |reason| Found::Bypass { reason, stale: stale() };
         if let Some(reason) = barred.get(&query.node) {
@@ -238,7 +241,7 @@ impl Lookup {
         }
         let stamp = stamp.finish();
         match envelope {
-            Some(envelope) if envelope.stamp == stamp => Found::Hit(Cached { body: envelope.body, read_at: envelope.read_at }),
+            Some(Envelope { body, read_at, stamp: own }) if own == stamp => Found::Hit(Cached { body, read_at, stamp }),
             _ => Found::Miss { stamp, settled: latest, stale: stale() },
         }
     }

@@ -8,6 +8,8 @@ mod events;
 mod lookup;
 mod query;
 mod reason;
+#[cfg(feature = "hmac")]
+mod seal;
 mod serve;
 
 use std::time::Duration;
@@ -17,6 +19,8 @@ pub use events::{Append, Appended, LogAddress};
 pub use lookup::{Found, Lookup, Lookups};
 pub use query::{Cached, Mode, Query, QueryContext};
 pub use reason::Reason;
+#[cfg(feature = "hmac")]
+pub use seal::Seal;
 pub use serve::{Flight, Serve, ServeInput, ServeStep, Served, Unstored};
 
 use crate::store::{Op, Reply, StoreInfo};

@@ -8,6 +8,7 @@ use super::reason::Reason;
 use crate::keys::{self, Namespace};
 use crate::registry::Graph;
 use crate::store::router::Router;
+use crate::store::{Action, Op};
 use crate::version::Stamp;
 use crate::{Dependency, Micros, Strategy, Ttl};
 
@@ -119,6 +120,11 @@ impl Query {
         &self.full_key
     }
 
+    /// Takes it out of the store.
+    pub(crate) fn removal(&self) -> Op {
+        Op { node: self.node, key: self.store_key.clone(), action: Action::Delete }
+    }
+
     /// Names this fragment with exactly this row in hand, for sharing renders that cannot be stored.
     pub(crate) fn in_hand(&self) -> Stamp {
         let mut stamp = crate::version::StampBuilder::with_capacity(self.parts.len());
@@ -138,4 +144,6 @@ pub struct Cached {
     pub body: Bytes,
     /// When its tokens were read.
     pub read_at: Micros,
+    /// What it was stored with.
+    pub stamp: Stamp,
 }

@@ -24,6 +24,8 @@ pub enum Reason {
     InTransaction,
     /// Its TTL cannot be kept.
     InvalidTtl,
+    /// It is inside of a render that verifies, which must not use the cache.
+    Verifying,
 }
 
 impl fmt::Display for Reason {
@@ -39,6 +41,7 @@ impl fmt::Display for Reason {
                 "it was asked for by the key of a record whose version is a column of its row (`using = …`): load the row and pass it, or use the counter strategy"
             }
             Self::InTransaction => "this task has a transaction with changes open",
+            Self::Verifying => "a fragment around it is rendered again to be verified",
             Self::InvalidTtl => "its TTL cannot be kept: give between 1 second and 3650 days",
         })
     }

@@ -182,6 +182,14 @@ impl Serve {
         leased.filter_map(|position| self.end_lease(position)).collect()
     }
 
+    /// What was served from the store so far, by the caller's positions.
+    pub fn hits(&self) -> impl Iterator<Item = (usize, &Cached)> {
+        self.query_of.iter().enumerate().filter_map(|(position, &query)| match self.states.get(query) {
+            Some(State::Served(Served::Hit(cached))) => Some((position, cached)),
+            _ => None,
+        })
+    }
+
     /// Starts behind the lookup: what it found of the only query is known already.
     pub fn found(mut self, found: Found, read_at: Micros) -> (Self, ServeStep) {
         self.looked_up(&[0], Lookups { found: vec![found], read_at });

@@ -81,6 +81,8 @@ impl Shared {
 
     fn unstored(&self, name: &str, full_key: &str, why: &Unstored, len: usize) -> Outcome {
         let counters = &self.counters;
+        // At most as long as a store key: a whole key is as long as its user's text.
+        let key = || crate::keys::store_key(full_key.to_owned());
         match why {
             Unstored::Bypass(reason) => {
                 Counters::bump(&counters.bypasses);
@@ -89,11 +91,12 @@ impl Shared {
                     Reason::Quarantine | Reason::Adopted => &counters.bypasses_quarantine,
                     Reason::NodeDown | Reason::Evicted => &counters.bypasses_node_down,
                     Reason::InTransaction => &counters.bypasses_in_transaction,
+                    Reason::Verifying => &counters.bypasses_verifying,
                     Reason::NoDependency | Reason::KeyOfTimestampRecord | Reason::InvalidTtl => &counters.bypasses_refused,
                 });
                 let refused = matches!(reason, Reason::NoDependency | Reason::KeyOfTimestampRecord);
                 if refused && self.first_time(&format!("refused: {name}")) {
-                    tracing::error!(fragment = name, key = full_key, "{reason}");
+                    tracing::error!(fragment = name, key = key(), "{reason}");
                 }
                 Outcome::Bypass(*reason)
             }
@@ -113,7 +116,7 @@ impl Shared {
                 let limit = self.info.max_item;
                 tracing::warn!(
                     fragment = name,
-                    key = full_key,
+                    key = key(),
                     bytes = len,
                     limit,
                     "the fragment is too large for the store; it is served and not stored"
@@ -123,7 +126,7 @@ impl Shared {
             Unstored::Failed(error) => {
                 Counters::bump(&counters.misses);
                 Counters::bump(&counters.fills_failed);
-                tracing::debug!(fragment = name, key = full_key, %error, "the fragment could not be stored");
+                tracing::debug!(fragment = name, key = key(), %error, "the fragment could not be stored");
                 Outcome::Unstored
             }
         }

@@ -1,6 +1,7 @@
 //! What the async and the blocking sweeper have in common: everything but waiting.
 
 mod lookups;
+mod sealing;
 mod sweeps;
 
 use std::collections::HashSet;
@@ -11,16 +12,21 @@ use crate::ambient::Changes;
 use crate::blocking::Renewals;
 use crate::face::Adapters;
 use crate::flight::Flights;
-use crate::health::Health;
+use crate::health::{Health, Pending};
 use crate::keys::Namespace;
-use crate::protocol::Rules;
+use crate::protocol::{LogAddress, Rules};
 use crate::registry::Graph;
 use crate::stats::Counters;
 use crate::store::router::Router;
 use crate::store::{Op, Reply, StoreError, StoreInfo};
+use crate::verify::Verifier;
 use crate::{Clock, Config, Error, Ttl};
 
+pub(crate) use sweeps::MARKED_AT_ONCE;
 pub use sweeps::Mark;
+
+/// How many different messages are said once, at most: their texts may come from a store, or from a user.
+const MOST_SAID: usize = 4096;
 
 /// The common part of a sweeper.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct Shared {
     pub(crate) info: StoreInfo,
     pub(crate) adapters: Adapters,
     pub(crate) renewals: Renewals,
+    /// `None` if no hit is verified.
+    pub(crate) verifier: Option<Verifier>,
     default_ttl: Ttl,
     router: Router,
     health: Mutex<Health>,
@@ -62,6 +70,7 @@ impl Shared {
             changes: Arc::default(),
             adapters: Adapters::default(),
             renewals: Renewals::default(),
+            verifier: Verifier::new(config.verify),
             default_ttl,
             router,
             health: Mutex::new(health),
@@ -78,7 +87,8 @@ impl Shared {
 
     /// Whether `what` is said for the first time.
     pub(crate) fn first_time(&self, what: &str) -> bool {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).insert(what.to_owned())
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.len() < MOST_SAID && said.insert(what.to_owned())
     }
 
     /// Counts a batch, and takes out what must not be sent. `None`: send it all.
@@ -91,6 +101,7 @@ impl Shared {
 
     /// Learns from the replies, and takes back those that must not be used.
     pub(crate) fn observe(&self, ops: &[Op], replies: &mut [Reply]) {
+        self.open_seals(ops, replies);
         let failed = replies.iter().filter(|reply| matches!(reply, Reply::Failed(_))).count();
         let mut health = self.health();
         if failed == 0 && health.all_up() {
@@ -109,6 +120,32 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// What a sweeper has under way: all of it ends by itself, so an idle sweeper has none. For simulations.
+#[doc(hidden)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Leftovers {
+    /// Renders that callers share.
+    pub flights: usize,
+    /// Holds of blocking code that are renewed.
+    pub renewals: usize,
+    /// Tasks and threads with changes pending.
+    pub changes: usize,
+    /// Logs whose invalidation is owed to their node.
+    pub owed: Vec<LogAddress>,
+    /// Whether what is owed is being delivered.
+    pub delivering: bool,
+}
+
+impl Shared {
+    #[doc(hidden)]
+    pub fn leftovers(&self) -> Leftovers {
+        let owed = self.health().owed().into_iter().map(|Pending { node, key }| LogAddress { node, key });
+        let owed = owed.collect();
+        let delivering = self.delivering.load(std::sync::atomic::Ordering::SeqCst);
+        Leftovers { delivering, flights: self.flights.len(), renewals: self.renewals.len(), changes: self.changes.len(), owed }
     }
 }
 

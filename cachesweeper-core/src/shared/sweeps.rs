@@ -1,6 +1,6 @@
 //! Sweeps: marks, releases, invalidations, and what is owed to nodes that did not answer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 
 use super::Shared;
@@ -11,12 +11,19 @@ use crate::store::Op;
 use crate::version::Uid;
 use crate::{Error, Micros, Policy, RecordKey, Strategy, Tick};
 
+/// Logs that are written by one batch; more are written by several, one after the other.
+pub(crate) const MARKED_AT_ONCE: usize = 10_000;
+
 /// An open hold: what [`release`](crate::face::Face::release) needs to end it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Mark {
     pub(crate) logs: Vec<LogAddress>,
     pub(crate) uids: Vec<Uid>,
     pub(crate) deadline: Micros,
+    /// How long it took to make, the last time.
+    pub(crate) took: Micros,
+    /// How many logs, at the end, it has never held.
+    pub(crate) unheld: usize,
     /// Compactions of long logs, to be sent with the release.
     pub(crate) compactions: Vec<Op>,
     /// Logs that could not be marked; they are invalidated after the commit, until it is delivered.
@@ -48,13 +55,16 @@ impl Mark {
         if other.is_empty() {
             return;
         }
-        let new = |log: &LogAddress| !self.logs.contains(log);
-        let more: Vec<_> = other.logs.into_iter().filter(new).collect();
+        let known: HashSet<&LogAddress> = self.logs.iter().collect();
+        let more: Vec<_> = other.logs.into_iter().filter(|log| !known.contains(log)).collect();
         self.logs.extend(more);
+        // Which ones are without a hold is told by their place, so now all count as such.
+        self.unheld = if self.unheld + other.unheld > 0 { self.logs.len() } else { 0 };
         self.uids.extend(other.uids);
         self.failed.extend(other.failed);
         self.compactions.extend(other.compactions);
         self.deadline = self.deadline.min(other.deadline);
+        self.took = self.took.max(other.took);
     }
 }
 
@@ -70,11 +80,14 @@ impl Mark {
 
     /// Tells the logs that were marked from those that could not be.
     pub fn sort_out(&mut self, appended: &Appended) {
+        self.compactions.clone_from(&appended.compactions);
+        if appended.failed.is_empty() {
+            return;
+        }
         let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
         let (lost, kept) = self.logs.drain(..).enumerate().partition::<Vec<_>, _>(|(position, _)| failed.contains(position));
         self.failed.extend(lost.into_iter().map(|(_, log)| log));
         self.logs = kept.into_iter().map(|(_, log)| log).collect();
-        self.compactions.clone_from(&appended.compactions);
     }
 
     /// What was marked of it, to be given back: nothing will be written.
@@ -84,28 +97,77 @@ impl Mark {
         Self { failed: Vec::new(), compactions: Vec::new(), ..self }
     }
 
+    /// Notes how long it took to make.
+    pub fn made(&mut self, now: Micros, hold: Micros) {
+        self.took = now.minus(self.deadline.minus(hold));
+    }
+
+    /// Whether this much of the hold is left.
+    pub fn has_left(&self, length: Micros, now: Micros) -> bool {
+        self.deadline >= now.plus(length)
+    }
+
+    /// How long from now on until it should be renewed: while half of the hold is left, and the time that it takes to renew it.
+    pub fn renew_in(&self, hold: Micros, now: Micros) -> Micros {
+        let (half, least) = (Micros(hold.0 / 2), Micros(hold.0 / 8));
+        self.deadline.minus(half.max(self.took)).minus(now).max(least)
+    }
+
     /// Takes in that the hold was opened anew.
     pub fn renewed(&mut self, fresh: Self, appended: &Appended) {
         self.uids.extend(fresh.uids);
+        self.took = fresh.took;
         if appended.failed.is_empty() {
             self.deadline = fresh.deadline;
         }
     }
 
-    /// Invalidates these logs too when it is released. A release without its mark invalidates by itself; unlike a hold's, it
-    /// must arrive.
+    /// Invalidates these logs too when it is released.
     pub fn invalidate_also(&mut self, more: Vec<LogAddress>, tick: Tick) {
         if self.uids.is_empty() {
             self.uids.push(Uid::new(tick));
         }
+        self.unheld += more.len();
         self.logs.extend(more);
-        self.deadline = tick.now;
     }
 
-    /// The machine that releases it, and whether its delivery must be certain: the hold may be over by now.
+    /// What to hold, if only for a moment, before it is released; the logs, the first of them by its place.
+    ///
+    /// A fragment may show another record's fragment. If both are invalidated at once, and the outer one's log is written
+    /// first, a reader renders it anew with the inner one's old version, and stores that. Under a hold nobody stores; so
+    /// several logs whose hold may be over, or that never had one, are all held before any is released. A single one needs no
+    /// hold: all others are held, or have been.
+    pub fn begin_hold(&self, rules: Rules, hold: Micros, tick: Tick) -> Option<(usize, Self, Append)> {
+        let first = if self.is_late(rules, tick.now) { 0 } else { self.logs.len() - self.unheld };
+        let logs = &self.logs[first..];
+        (logs.len() > 1).then(|| {
+            let (fresh, append) = Self::begin(rules, logs.to_vec(), hold, tick);
+            (first, fresh, append)
+        })
+    }
+
+    /// The same, with the logs from this place on held.
+    #[must_use]
+    pub fn held(mut self, first: usize, mut fresh: Self, appended: &Appended) -> Self {
+        fresh.sort_out(appended);
+        self.logs.truncate(first);
+        self.logs.extend(fresh.logs);
+        self.uids.extend(fresh.uids);
+        self.failed.extend(fresh.failed);
+        self.compactions.extend(fresh.compactions);
+        self.deadline = if first == 0 { fresh.deadline } else { self.deadline.min(fresh.deadline) };
+        self.unheld = 0;
+        self
+    }
+
+    /// Whether its hold may be over by now: others' clocks may be ahead of ours.
+    fn is_late(&self, rules: Rules, now: Micros) -> bool {
+        now.plus(rules.skew) >= self.deadline
+    }
+
+    /// The machine that releases it, and whether its delivery must be certain: the hold may be over by now, or never was.
     pub fn begin_release(&self, rules: Rules, now: Micros) -> (Append, bool) {
-        // Others' clocks may be ahead of ours.
-        let must_arrive = now.plus(rules.skew) >= self.deadline;
+        let must_arrive = self.unheld > 0 || self.is_late(rules, now);
         let make = if must_arrive { Append::invalidate } else { Append::release };
         (make(rules, self.logs.clone(), &self.uids, now).ahead(self.compactions.clone()), must_arrive)
     }
@@ -131,21 +193,22 @@ impl Shared {
     /// The logs that must be written when these records change: their own, and their entities' collections.
     pub(crate) fn logs(&self, records: &[RecordKey]) -> Vec<LogAddress> {
         let mut logs = Vec::with_capacity(records.len());
-        let mut seen = HashSet::new();
-        let mut push = |record: &RecordKey| {
-            let log = LogAddress { node: self.router.node(record), key: self.namespace.log(record) };
-            if seen.insert(log.clone()) {
-                logs.push(log);
-            }
-        };
+        // A sweep may have a million rows, so they are told apart without copies; collections and whole entities are few.
+        let (mut rows, mut others) = (HashSet::with_capacity(records.len()), HashSet::new());
+        let log = |record: &RecordKey| LogAddress { node: self.router.node(record), key: self.namespace.log(record) };
         for record in records {
             let node = self.graph.node(record);
             let has_log = !record.is_row() || node.is_none_or(|node| node.strategy == Strategy::Counter);
-            if has_log {
-                push(record);
+            let new = if record.is_row() { rows.insert(record) } else { others.insert(record.clone()) };
+            if has_log && new {
+                logs.push(log(record));
             }
             if let Some(node) = node.filter(|node| node.collection) {
-                push(&RecordKey::collection(node.name()));
+                let collection = RecordKey::collection(node.name());
+                if !others.contains(&collection) {
+                    logs.push(log(&collection));
+                    others.insert(collection);
+                }
             }
         }
         logs
@@ -157,10 +220,10 @@ impl Shared {
     }
 
     /// Sorts out what could not be marked, by the policy.
-    pub(crate) fn end_mark(&self, mut mark: Mark, appended: Appended) -> Result<Mark, Error> {
+    pub(crate) fn end_mark(&self, mark: &mut Mark, appended: &Appended) -> Result<(), Error> {
         let Some((first, cause)) = appended.failed.first().cloned() else {
-            mark.sort_out(&appended);
-            return Ok(mark);
+            mark.sort_out(appended);
+            return Ok(());
         };
         if self.config.policy == Policy::Abort {
             Counters::bump(&self.counters.writes_refused);
@@ -174,8 +237,8 @@ impl Shared {
         } else {
             tracing::warn!(records, %cause, "records could not be marked before their write; they are invalidated as soon as the store answers");
         }
-        mark.sort_out(&appended);
-        Ok(mark)
+        mark.sort_out(appended);
+        Ok(())
     }
 
     fn readable(&self, log_key: &str) -> String {
@@ -190,14 +253,20 @@ impl Shared {
 
     /// What still has to reach the store after a commit.
     pub(crate) fn end_release(&self, mark: &Mark, appended: &Appended, must_arrive: bool) {
-        self.owe(mark.still_owed(appended, must_arrive), Micros(0));
+        self.owe(mark, mark.still_owed(appended, must_arrive), Micros(0));
     }
 
-    pub(crate) fn owe(&self, logs: Vec<LogAddress>, until: Micros) {
+    /// Remembers these logs of a sweep; when they are delivered, the whole of it is invalidated again.
+    pub(crate) fn owe(&self, sweep: &Mark, logs: Vec<LogAddress>, until: Micros) {
+        let pending = |LogAddress { node, key }: &LogAddress| Pending { node: *node, key: key.clone() };
         let mut health = self.health();
-        for LogAddress { node, key } in logs {
-            health.owe(Pending { node, key }, until);
+        if logs.is_empty() {
+            return;
         }
+        for log in &logs {
+            health.owe(pending(log), until);
+        }
+        health.owe_sweep(sweep.logs.iter().chain(&sweep.failed).map(pending));
     }
 
     /// The machine that invalidates these logs now.
@@ -216,20 +285,23 @@ impl Shared {
         Some((owed, self.begin_invalidate(logs)))
     }
 
-    pub(crate) fn end_delivery(&self, owed: &[Pending], appended: &Appended) {
+    /// Notes what was delivered. Returns the logs of the sweeps that it belongs to, if there are more: they are invalidated
+    /// once more, since their fragments may have been rendered with what was old until now.
+    pub(crate) fn end_delivery(&self, owed: &[Pending], appended: &Appended) -> Vec<LogAddress> {
         let failed: HashSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
         let now = self.clock.now();
-        let mut delivered = 0;
-        for (position, pending) in owed.iter().enumerate() {
-            if !failed.contains(&position) {
-                self.health().deliver(pending, now);
-                delivered += 1;
-            }
+        let delivered = owed.iter().enumerate().filter(|(position, _)| !failed.contains(position)).map(|(_, pending)| pending);
+        let delivered: Vec<&Pending> = delivered.collect();
+        let mut health = self.health();
+        delivered.iter().for_each(|pending| health.deliver(pending, now));
+        let sweeps = if delivered.is_empty() { BTreeSet::new() } else { health.sweeps() };
+        drop(health);
+        if !delivered.is_empty() {
+            Counters::add(&self.counters.marks_delivered, delivered.len());
+            tracing::info!(records = delivered.len(), "invalidations that waited for the store were delivered");
         }
-        if delivered > 0 {
-            Counters::add(&self.counters.marks_delivered, delivered);
-            tracing::info!(records = delivered, "invalidations that waited for the store were delivered");
-        }
+        let logs = sweeps.into_iter().map(|Pending { node, key }| LogAddress { node, key });
+        if logs.len() > 1 { logs.collect() } else { Vec::new() }
     }
 
     /// Whether the caller is to deliver: nobody else does.
@@ -242,7 +314,35 @@ impl Shared {
     }
 
     pub(crate) fn owes(&self) -> bool {
-        !self.health().owed().is_empty()
+        self.health().owes_any()
+    }
+
+    /// A hold on this many logs. Marking many takes a part of it, so they get the longest that there is.
+    pub(crate) fn hold_for(&self, logs: usize, hold: Micros) -> Micros {
+        if logs > MARKED_AT_ONCE { hold.max(self.rules.longest_hold) } else { hold }
+    }
+
+    /// Marking took so long that too little of the hold is left for a COMMIT. By the policy.
+    pub(crate) fn marked_late(&self, mark: &Mark) -> Result<(), Error> {
+        let (records, took) = (mark.logs.len(), std::time::Duration::from(mark.took));
+        let hold = std::time::Duration::from(self.rules.longest_hold);
+        if self.config.policy == Policy::Abort {
+            Counters::bump(&self.counters.writes_refused);
+            let record = mark.logs.first().map(|log| self.readable(&log.key)).unwrap_or_default();
+            let cause = format!("marking {records} records took {took:?}, and a hold lasts {hold:?} at most");
+            return Err(Error::Refused { record, cause: crate::store::StoreError::refused("store", cause) });
+        }
+        Counters::add(&self.counters.marks_late, records);
+        if self.first_time("marked late") {
+            tracing::warn!(
+                records,
+                ?took,
+                ?hold,
+                "marking these records took too much of their hold: from COMMIT until the write is acknowledged, fragments from before it may be \
+                 served. Change fewer rows at once, or give all processes a longer `plain_hold`"
+            );
+        }
+        Ok(())
     }
 
     /// Logs a problem that is absorbed after a commit.

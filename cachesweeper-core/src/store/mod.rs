@@ -100,13 +100,27 @@ pub struct StoreError {
 impl StoreError {
     /// The node cannot be used now.
     pub fn down(node: &str, cause: impl fmt::Display) -> Self {
-        Self { node: node.into(), cause: cause.to_string().into(), down: true }
+        Self { node: node.into(), cause: one_line(&cause.to_string()).into(), down: true }
     }
 
     /// This operation was refused; the node is well.
     pub fn refused(node: &str, cause: impl fmt::Display) -> Self {
-        Self { node: node.into(), cause: cause.to_string().into(), down: false }
+        Self { node: node.into(), cause: one_line(&cause.to_string()).into(), down: false }
     }
+}
+
+/// A cause as one short line: a part of it may be a server's own words, which must not forge lines of a log, nor fill it.
+fn one_line(cause: &str) -> String {
+    const MOST: usize = 300;
+    let mut line = String::with_capacity(cause.len().min(MOST));
+    for letter in cause.chars() {
+        if line.len() >= MOST {
+            line.push('…');
+            break;
+        }
+        if letter.is_control() { line.extend(letter.escape_default()) } else { line.push(letter) }
+    }
+    line
 }
 
 /// What a store is and keeps: the protocol asks for more care where a store promises less.

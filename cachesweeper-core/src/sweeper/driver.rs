@@ -11,6 +11,7 @@ use crate::store::{Op, Reply};
 
 impl Sweeper {
     pub(super) async fn run(&self, ops: Vec<Op>) -> Vec<Reply> {
+        let ops = self.shared().sealed(ops);
         let admitted = self.shared().admit(&ops);
         let mut replies = match admitted {
             None => self.inner.store.run(ops.clone()).await,
@@ -55,12 +56,14 @@ impl Face for Sweeper {
     }
 
     async fn hold_while<T: Send>(&self, mark: &mut Mark, commit: impl Future<Output = T> + Send) -> T {
-        let half = self.config().hold / 2;
+        let hold = self.config().hold.into();
         let mut commit = std::pin::pin!(commit);
         loop {
             tokio::select! {
+                // In a fixed order: a COMMIT that has returned needs no renewal, and a simulation runs the same twice.
+                biased;
                 result = &mut commit => return result,
-                () = tokio::time::sleep(half) => self.renew(mark).await,
+                () = tokio::time::sleep(mark.renew_in(hold, self.now()).into()) => self.renew(mark).await,
             }
         }
     }
@@ -85,10 +88,7 @@ impl Face for Sweeper {
 async fn deliver(inner: Weak<Inner>) {
     while let Some(inner) = inner.upgrade() {
         let sweeper = Sweeper { inner };
-        if let Some((owed, append)) = sweeper.shared().begin_delivery() {
-            let appended = sweeper.drive(append).await;
-            sweeper.shared().end_delivery(&owed, &appended);
-        }
+        sweeper.deliver().await;
         if !sweeper.shared().owes() {
             sweeper.shared().stop_delivering();
             if !sweeper.shared().owes() || !sweeper.shared().start_delivering() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Page;
 use crate::face::Face as _;
-use crate::page::{PageOf, Prefetch, TagError, TagSettings, Tags, with_page};
+use crate::page::{PageOf, PageState, Prefetch, TagError, TagSettings, Tags, with_page};
 use crate::{CacheSweep, Dependency, Error, Rendered, blocking};
 
 impl Page {
@@ -51,6 +51,13 @@ impl Page {
         if !ops.is_empty() {
             let replies = self.sweeper.run(ops.clone()).await;
             self.page.filled(&ops, &replies);
+        }
+        if let Some((lookup, checks)) = self.page.take_checks() {
+            let lookups = self.sweeper.drive(lookup).await;
+            let removals = PageState::conclude(checks, &lookups);
+            if !removals.is_empty() {
+                self.sweeper.run(removals).await;
+            }
         }
     }
 }

@@ -7,8 +7,9 @@ use super::{Fragment, Fragments, Sweeper};
 use crate::blocking::{land, only, share};
 use crate::face::Face as _;
 use crate::flight::{Gathered, Joined, Landed, Lead, Running};
-use crate::fragment::{Serving, bodies, of_rows};
-use crate::protocol::{Flight, Mode, Reason, Serve, ServeInput, ServeStep, Served, Unstored};
+use crate::fragment::{Serving, bodies, hits, of_rows};
+use crate::protocol::{Flight, Mode, Serve, ServeInput, ServeStep, Served};
+use crate::verify::{Checks, Conclusion};
 use crate::{CacheSweep, Rendered};
 
 /// A [`Serve`] on its way, with the flights it leads. Dropping it (a client that went away) ends them, so that others go on.
@@ -54,6 +55,20 @@ impl<'a> Session<'a> {
             Pause::Done(served) => served,
             Pause::Render(_) => Vec::new(),
         }
+    }
+
+    /// Compares hits with fresh renders of them, and tells what to serve in their place. A render that may not be stored shows
+    /// what is not the same for everybody, so it proves nothing.
+    async fn compare(&self, checks: Checks, fresh: &[Bytes], storable: bool) -> Vec<(usize, Bytes)> {
+        if !storable {
+            return Vec::new();
+        }
+        let found = self.sweeper.drive(checks.look_again()).await.found;
+        let Conclusion { corrected, removals } = checks.conclude(fresh, &found);
+        if !removals.is_empty() {
+            self.sweeper.run(removals).await;
+        }
+        corrected
     }
 
     async fn abandon(&mut self) {
@@ -138,18 +153,26 @@ impl Fragment<'_> {
         B: Into<String>,
     {
         let shared = self.sweeper.shared();
-        let (serving, serve) = Serving::begin(shared, &self.settings, vec![self.on], Mode::Closure);
+        let (mut serving, serve) = Serving::begin(shared, &self.settings, vec![self.on], Mode::Closure);
         let inside = serving.render.clone();
         let Some(serve) = serve else {
             let body = inside.wrap(render()).await?.into();
-            let served = Served::Unstored(Bytes::from(body), Unstored::Bypass(Reason::InTransaction));
+            let served = serving.bypassed(Bytes::from(body));
             return Ok(only(serving.end(shared, vec![served])));
         };
         let mut session = Session::new(self.sweeper, serve);
         let served = match session.run(ServeInput::Start).await {
-            Pause::Done(served) => served,
+            Pause::Done(served) => {
+                if let Some(checks) = serving.checks(shared, || hits(&served))
+                    && let Ok(body) = inside.wrap(render()).await
+                {
+                    let fresh = [Bytes::from(body.into())];
+                    serving.correct(session.compare(checks, &fresh, inside.is_storable()).await);
+                }
+                served
+            }
             Pause::Render(asked) => match inside.wrap(render()).await {
-                Ok(body) => session.rendered(&asked, vec![Bytes::from(body.into())], serving.render.is_storable()).await,
+                Ok(body) => session.rendered(&asked, vec![Bytes::from(body.into())], inside.is_storable()).await,
                 Err(error) => {
                     session.abandon().await;
                     return Err(error);
@@ -176,30 +199,47 @@ impl<T: CacheSweep> Fragments<'_, '_, T> {
         F: AsyncFnOnce(&[&T]) -> Result<Vec<String>, E>,
     {
         let shared = self.sweeper.shared();
-        let (serving, serve) = Serving::begin(shared, &self.settings, of_rows(self.rows), Mode::Closure);
+        let (mut serving, serve) = Serving::begin(shared, &self.settings, of_rows(self.rows), Mode::Closure);
         let (inside, name) = (serving.render.clone(), &self.settings.name);
         let Some(serve) = serve else {
             let all: Vec<&T> = self.rows.iter().collect();
             let pieces = inside.wrap(render(&all)).await?;
-            let bypass = |body| Served::Unstored(body, Unstored::Bypass(Reason::InTransaction));
-            let served = bodies(name, serving.count(), pieces).into_iter().map(bypass).collect();
+            let served = bodies(name, serving.count(), pieces).into_iter().map(|body| serving.bypassed(body)).collect();
             return Ok(serving.end(shared, served));
         };
         let mut session = Session::new(self.sweeper, serve);
-        let served = match session.run(ServeInput::Start).await {
-            Pause::Done(served) => served,
-            Pause::Render(asked) => {
-                let missing: Vec<&T> = asked.iter().map(|&position| &self.rows[position]).collect();
-                match inside.wrap(render(&missing)).await {
-                    Ok(pieces) => {
-                        let bodies = bodies(name, missing.len(), pieces);
-                        session.rendered(&asked, bodies, serving.render.is_storable()).await
-                    }
-                    Err(error) => {
-                        session.abandon().await;
-                        return Err(error);
-                    }
+        let (asked, done) = match session.run(ServeInput::Start).await {
+            Pause::Done(served) => (Vec::new(), Some(served)),
+            Pause::Render(asked) => (asked, None),
+        };
+        let checks = serving.checks(shared, || done.as_deref().map_or_else(|| session.serve.hits().collect(), hits));
+        let positions = match (&checks, &done) {
+            (Some(checks), _) => checks.along_with(&asked),
+            (None, None) => asked.clone(),
+            (None, Some(_)) => return Ok(serving.end(shared, done.unwrap_or_default())),
+        };
+        let rows: Vec<&T> = positions.iter().map(|&position| &self.rows[position]).collect();
+        let served = match (inside.wrap(render(&rows)).await, done) {
+            (Ok(pieces), done) => {
+                let (mut filling, mut comparing) = (bodies(name, rows.len(), pieces), Vec::new());
+                if let Some(checks) = &checks {
+                    (filling, comparing) = checks.tell_apart(&asked, filling);
                 }
+                let storable = inside.is_storable();
+                let served = match done {
+                    Some(served) => served,
+                    None => session.rendered(&asked, filling, storable).await,
+                };
+                if let Some(checks) = checks {
+                    serving.correct(session.compare(checks, &comparing, storable).await);
+                }
+                served
+            }
+            // All were hits: what failed was to verify some.
+            (Err(_), Some(served)) => served,
+            (Err(error), None) => {
+                session.abandon().await;
+                return Err(error);
             }
         };
         Ok(serving.end(shared, served))

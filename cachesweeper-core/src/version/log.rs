@@ -11,7 +11,7 @@
 //!
 //! A log is only ever appended to; a compaction replaces it by a fresh head, its quarantine and the marks that are still open.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Token, Uid, take_micros, take_uid};
 use crate::Micros;
@@ -89,6 +89,13 @@ impl VersionLog {
         Self { head, events: Vec::new() }
     }
 
+    /// What replaces bytes that are no log: a fresh head, held until `until`. Stores append to whatever is there, so the bytes
+    /// may have marks in them that were acknowledged; all of them are over by `until`, if that is now, the longest hold and the
+    /// skew.
+    pub fn in_place_of_malformed(head: Uid, until: Micros) -> Self {
+        Self::fresh(head).with(Event::Mark { uid: head, deadline: until })
+    }
+
     /// The same log with one more event at its end.
     pub fn with(mut self, event: Event) -> Self {
         self.events.push(event);
@@ -162,12 +169,15 @@ impl VersionLog {
             return open;
         }
         let released = self.released();
+        // By uid, since a log may be as long as the store allows: a hostile one must not cost the square of its length.
+        let mut places = BTreeMap::new();
         for event in &self.events {
             let Event::Mark { uid, deadline } = *event else { continue };
             if released.contains(&uid) || deadline.plus(skew) < now {
                 continue;
             }
-            match open.iter_mut().find(|seen| matches!(seen, Event::Mark { uid: other, .. } if *other == uid)) {
+            let place = *places.entry(uid).or_insert(open.len());
+            match open.get_mut(place) {
                 Some(Event::Mark { deadline: latest, .. }) => *latest = deadline.max(*latest),
                 _ => open.push(Event::Mark { uid, deadline }),
             }

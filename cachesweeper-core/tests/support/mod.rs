@@ -46,6 +46,8 @@ pub struct Remote {
     pub down: AtomicBool,
     /// Refuses to append, in the words that memcached has for it: as if there were no such item.
     pub full: AtomicBool,
+    /// How long a batch takes, in microseconds of the clock.
+    pub slow: AtomicU64,
     pub batches: Mutex<Vec<Vec<Op>>>,
     pub reads: AtomicUsize,
 }
@@ -54,8 +56,8 @@ impl Remote {
     pub fn new(clock: Arc<Hand>) -> Arc<Self> {
         let info = StoreInfo { kind: "remote", nodes: vec!["a:1".into()], keeps_holds: false, shared: true, max_item: 1 << 20 };
         let inner = Mutex::new(MemoryStore::new(64 << 20, clock.clone()));
-        let (batches, reads) = (Mutex::default(), AtomicUsize::new(0));
-        Arc::new(Self { info, clock, inner, down: AtomicBool::new(false), full: AtomicBool::new(false), batches, reads })
+        let (batches, reads, slow) = (Mutex::default(), AtomicUsize::new(0), AtomicU64::new(0));
+        Arc::new(Self { info, clock, inner, down: AtomicBool::new(false), full: AtomicBool::new(false), slow, batches, reads })
     }
 
     /// Forgets everything, like a restart.
@@ -91,6 +93,7 @@ impl Store for Remote {
 
     fn run(&self, batch: Vec<Op>) -> Vec<Reply> {
         self.batches.lock().unwrap().push(batch.clone());
+        self.clock.advance(Duration::from_micros(self.slow.load(Ordering::SeqCst)));
         if self.down.load(Ordering::SeqCst) {
             return batch.iter().map(|_| Reply::Failed(StoreError::down("a:1", "connection refused"))).collect();
         }
@@ -209,6 +212,13 @@ impl World {
     fn build(&self, more: impl FnOnce(Builder<Sweeper>) -> Builder<Sweeper>) -> Sweeper {
         let builder = Sweeper::builder().store(self.store.clone()).clock(self.clock.clone()).graph(graph()).namespace("t");
         more(builder.lease_wait(Duration::from_millis(20)).flight_wait(Duration::from_secs(2))).build().unwrap()
+    }
+
+    /// One more process, which renders this share of its hits again.
+    pub fn verifying(&self, rate: f64) -> Sweeper {
+        self.warm();
+        let builder = Sweeper::builder().store(self.store.clone()).clock(self.clock.clone()).graph(graph()).namespace("t");
+        builder.verify(rate).build().unwrap()
     }
 
     /// A process on a store that is past its quarantine.

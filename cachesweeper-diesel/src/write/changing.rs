@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use cachesweeper_core::Micros;
-use cachesweeper_core::climb::Row;
+use cachesweeper_core::climb::{Row, rows_per_statement};
 use cachesweeper_core::face::Face;
 use diesel::QueryResult;
 
@@ -17,7 +17,7 @@ use crate::db::Db;
 use crate::frames::Changes;
 use crate::runnable::{Ran, Runnable};
 use crate::sql::{Dialect, Kind, Sql, TextRow, canonical};
-use crate::touch::{CHUNK, latest, rising_expression, sqlite_stamp, tick};
+use crate::touch::{latest, rising_expression, sqlite_stamp, tick};
 
 /// Rows as they are before a statement changes them, locked.
 #[derive(Default)]
@@ -184,11 +184,12 @@ where
         };
         let (mut all, mut changed) = (Ran::default(), Vec::new());
         // One statement is done or not done; so are several.
-        let several = rows.len() > CHUNK;
+        let size = rows_per_statement(self.table.primary_key().len());
+        let several = rows.len() > size;
         if several {
             self.db.begin().await?;
         }
-        for chunk in rows.chunks(CHUNK) {
+        for chunk in rows.chunks(size) {
             let mut confine = Sql::default();
             confine.push_among(self.dialect, &self.table.primary_key(), &primary_keys(chunk));
             let mut text = head.to_owned();

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use cachesweeper_core::climb::{Level, Row, Seed, timestamped_parents};
+use cachesweeper_core::climb::{Level, Row, Seed, rows_per_statement, timestamped_parents};
 use cachesweeper_core::face::Face;
 use cachesweeper_core::{Micros, RecordKey};
 use diesel::QueryResult;
@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::rewrite::{SWEPT, read_keys};
 use crate::runnable::Runnable;
 use crate::sql::{Dialect, Kind, Sql, TextRow, canonical};
-use crate::touch::{CHUNK, rising_expression, tick};
+use crate::touch::{rising_expression, tick};
 use crate::value::SqliteTime;
 
 impl<S, D, R> Write<'_, S, D, R>
@@ -259,7 +259,7 @@ where
         columns.extend(self.old_version());
         let select = format!("SELECT {} FROM {} WHERE ", columns.join(", "), self.table.quoted(self.dialect));
         let mut found = Vec::new();
-        for chunk in keys.chunks(CHUNK) {
+        for chunk in keys.chunks(rows_per_statement(primary_key.len())) {
             let mut sql = Sql::new(select.as_str());
             sql.push_among(self.dialect, &primary_key, chunk);
             found.extend(self.db.rows(sql.kept_prepared(chunk.len() == 1)).await?);
@@ -328,7 +328,7 @@ where
             let by: Vec<(&str, Kind)> = keys.iter().filter(|(name, _)| columns.iter().any(|column| column == name)).copied().collect();
             let names: Vec<String> = parent.primary_key().iter().map(|(name, _)| self.dialect.quote(name)).collect();
             let (names, values) = (names.join(", "), rows.into_values().collect::<Vec<_>>());
-            for chunk in values.chunks(CHUNK) {
+            for chunk in values.chunks(rows_per_statement(by.len())) {
                 let mut sql = Sql::new(format!(
                     "SELECT {} FROM {} WHERE ",
                     parent.key_expressions(self.dialect).join(", "),

@@ -3,7 +3,7 @@
 mod changing;
 mod inserting;
 
-use cachesweeper_core::climb::{Row, Seed};
+use cachesweeper_core::climb::{Row, Seed, rows_per_statement};
 use cachesweeper_core::face::Face;
 use cachesweeper_core::registry::Entity;
 use cachesweeper_core::{Policy, RecordKey};
@@ -150,7 +150,7 @@ where
     /// The rows with these primary keys, as they are now.
     async fn rows_by_key(&mut self, keys: &[Vec<String>]) -> QueryResult<Vec<Row<String>>> {
         let mut found = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(crate::touch::CHUNK) {
+        for chunk in keys.chunks(rows_per_statement(self.table.primary_key().len())) {
             let mut select = self.table.select_keys(self.dialect);
             select.push(" WHERE ");
             select.push_among(self.dialect, &self.table.primary_key(), chunk);

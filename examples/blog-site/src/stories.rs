@@ -1,5 +1,6 @@
 //! Stories from a CSV file, with errors that name the file, the line and the column.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -84,6 +85,9 @@ pub enum Problem {
     /// Two records have the same id.
     #[error("the id {0} occurs a second time")]
     Twice(i64),
+    /// A record is too long to be a story's; a quotation mark that is never closed makes one.
+    #[error("this record has more than {LONGEST} bytes; is a quotation mark not closed?")]
+    TooLong,
     /// Anything else that is wrong with the CSV.
     #[error("{0}")]
     Csv(csv::Error),
@@ -100,11 +104,39 @@ pub fn read_file(path: &Path, limit: Option<usize>) -> Result<Vec<Story>, Import
     read(BufReader::new(file), limit).map_err(fail)
 }
 
-type Located = (Option<u64>, Problem);
+/// A problem, and the line of the record that has it.
+pub type Located = (Option<u64>, Problem);
 
-fn read(source: impl Read, limit: Option<usize>) -> Result<Vec<Story>, Located> {
-    let mut reader = ReaderBuilder::new().from_reader(source);
-    let header = reader.byte_headers().map_err(csv_error)?.clone();
+/// Bytes that one record may have. Only whole records are kept, so this bounds what a broken file costs.
+const LONGEST: u64 = 1 << 20;
+
+/// Hands out at most `left` bytes, then fails. The allowance is renewed for every record.
+struct Allowance<'a, R> {
+    source: R,
+    left: &'a Cell<u64>,
+}
+
+impl<R: Read> Read for Allowance<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.left.get() == 0 {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        let most = usize::try_from(self.left.get()).unwrap_or(usize::MAX).min(buffer.len());
+        let read = self.source.read(&mut buffer[..most])?;
+        self.left.set(self.left.get() - read as u64);
+        Ok(read)
+    }
+}
+
+/// Reads stories; at most `limit` of them.
+///
+/// # Errors
+///
+/// A [`Problem`], with the line where it makes sense.
+pub fn read(source: impl Read, limit: Option<usize>) -> Result<Vec<Story>, Located> {
+    let left = Cell::new(LONGEST);
+    let mut reader = ReaderBuilder::new().from_reader(Allowance { source, left: &left });
+    let header = reader.byte_headers().map_err(|error| csv_error(error, Some(1)))?.clone();
     // Spreadsheets begin UTF-8 files with a byte order mark.
     let name = |field: &[u8]| field.strip_prefix("\u{feff}".as_bytes()).unwrap_or(field).trim_ascii().to_owned();
     let names: Vec<Vec<u8>> = header.iter().map(name).collect();
@@ -117,7 +149,12 @@ fn read(source: impl Read, limit: Option<usize>) -> Result<Vec<Story>, Located> 
 
     let (mut stories, mut seen) = (Vec::new(), HashSet::new());
     let mut record = ByteRecord::new();
-    while limit.is_none_or(|limit| stories.len() < limit) && reader.read_byte_record(&mut record).map_err(csv_error)? {
+    while limit.is_none_or(|limit| stories.len() < limit) {
+        left.set(LONGEST);
+        let begins = reader.position().line();
+        if !reader.read_byte_record(&mut record).map_err(|error| csv_error(error, Some(begins)))? {
+            break;
+        }
         let line = record.position().map(csv::Position::line);
         let story = Fields { record: &record, positions: &positions }.story().map_err(|problem| (line, problem))?;
         if !seen.insert(story.id) {
@@ -128,14 +165,25 @@ fn read(source: impl Read, limit: Option<usize>) -> Result<Vec<Story>, Located> 
     Ok(stories)
 }
 
-fn csv_error(error: csv::Error) -> Located {
+/// `begins` is the line at which the record begins that was being read.
+fn csv_error(error: csv::Error, begins: Option<u64>) -> Located {
     let line = error.position().map(csv::Position::line);
     let problem = match error.into_kind() {
+        csv::ErrorKind::Io(error) if error.kind() == std::io::ErrorKind::FileTooLarge => return (begins, Problem::TooLong),
         csv::ErrorKind::Io(error) => Problem::Io(error),
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => Problem::Fields { found: len, expected: expected_len },
         kind => Problem::Csv(std::io::Error::other(format!("{kind:?}")).into()),
     };
     (line, problem)
+}
+
+/// What an error message can show of a field.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 60;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// One record, by column.
@@ -152,7 +200,7 @@ impl<'a> Fields<'a> {
 
     fn parsed<T>(&self, column: usize, expected: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Problem> {
         let text = self.text(column)?;
-        parse(text).ok_or_else(|| Problem::Value { column: COLUMNS[column], value: text.to_owned(), expected })
+        parse(text).ok_or_else(|| Problem::Value { column: COLUMNS[column], value: shortened(text), expected })
     }
 
     fn story(&self) -> Result<Story, Problem> {
@@ -230,6 +278,25 @@ mod tests {
         bytes.truncate(bytes.len() - 1);
         bytes.extend(b"\xff,,0,0,x,8/4/2016 11:52\n");
         assert_eq!(message(bytes), "FILE, line 3: the column title is not UTF-8");
+    }
+
+    #[test]
+    fn an_endless_record_is_refused_in_bounded_memory() {
+        let row = format!("{HEADER}1,a,,0,0,x,8/4/2016 11:52\n2,\"");
+        let endless = row.as_bytes().chain(std::io::repeat(b'x'));
+        let (line, problem) = read(endless, None).expect_err("it never ends");
+        assert_eq!(
+            (line, problem.to_string().as_str()),
+            (Some(3), "this record has more than 1048576 bytes; is a quotation mark not closed?")
+        );
+        let (line, problem) = read(std::io::repeat(b'x'), None).expect_err("it never ends");
+        assert!(matches!((line, problem), (Some(1), Problem::TooLong)));
+        let many =
+            format!("{HEADER}{}", (0..40_000).map(|id| format!("{id},{},,0,0,x,8/4/2016 11:52\n", "y".repeat(50))).collect::<String>());
+        assert_eq!(read(many.as_bytes(), None).expect("each is short").len(), 40_000);
+        let wide = format!("{HEADER}{}", format_args!("{},a,,0,0,x,8/4/2016 11:52\n", "9".repeat(100_000)));
+        let shown = message(wide);
+        assert!(shown.len() < 200 && shown.contains("999…"), "{shown}");
     }
 
     #[test]

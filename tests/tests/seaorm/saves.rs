@@ -1,8 +1,8 @@
 //! Saves of active models, and bulk writes.
 
-use cachesweeper_seaorm::ExecAndSweep;
+use cachesweeper_seaorm::{CacheSweep, ExecAndSweep};
 use cachesweeper_tests::behaviours_of;
-use cachesweeper_tests::orm::seaorm::entity::{article, comment, vote};
+use cachesweeper_tests::orm::seaorm::entity::{article, comment, label, tag, vote};
 use cachesweeper_tests::orm::seaorm::new_comment;
 use sea_orm::ActiveValue::Unchanged;
 use sea_orm::sea_query::Expr;
@@ -76,6 +76,27 @@ behaviours_of! { SeaOrm;
         let twice = article::Entity::update_many().col_expr(article::Column::UpdatedAt, Expr::value(article.updated_at));
         let refused = twice.exec_and_sweep(&site.orm.db).await.expect_err("the version is not the caller's").to_string();
         assert!(refused.contains("updated_at") && refused.contains("leave it out"), "{refused}");
+    }
+
+    async fn a_bulk_write_of_many_rows_with_a_key_of_two_parts_sweeps_them(site: &Site) {
+        let (article, db) = (site.article("labels").await, &site.orm.db);
+        let names: Vec<String> = (0..1_100).map(|number| format!("tag {number}")).collect();
+        let tags = names.iter().map(|name| tag::ActiveModel { name: Set(name.clone()), note: Set(String::new()) });
+        tag::Entity::insert_many(tags).exec(db).await.expect("tags");
+        let label = |name: &String| label::ActiveModel { article_id: Set(article.id), tag_name: Set(name.clone()), weight: Set(1) };
+        label::Entity::insert_many(names.iter().map(label)).exec(db).await.expect("labels");
+        let key = |name: &str| label::Model { article_id: article.id, tag_name: name.to_owned(), weight: 1 }.record_key();
+        let heavier = label::Entity::update_many().col_expr(label::Column::Weight, Expr::value(2));
+        for name in [&names[0], &names[1_099]] {
+            site.fill(&key(name)).await;
+        }
+        assert_eq!(heavier.exec_and_sweep(db).await.expect("updated").rows_affected, 1_100);
+        for name in [&names[0], &names[1_099]] {
+            site.is_gone("a label", &key(name)).await;
+            site.fill(&key(name)).await;
+        }
+        assert_eq!(label::Entity::delete_many().exec_and_sweep(db).await.expect("deleted").rows_affected, 1_100);
+        site.is_gone("the last label", &key(&names[1_099])).await;
     }
 
     async fn extended_models_save_with_their_relations(site: &Site) {

@@ -6,10 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memcache::exp::{MetaClient, MetaConnection, parse_meta_result};
 
-use super::{
-    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error,
-    in_order, item_size,
-};
+use super::cut::{Piece, Replace, by_node, cut, in_order};
+use super::{DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size, wire};
 use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for blocking code.
@@ -86,13 +84,21 @@ impl Node {
         };
         let mut replies = Vec::with_capacity(ops.len());
         for piece in cut(ops, limit) {
+            // A server that failed is not asked again: every further piece would wait for the time-out anew.
+            if let Some(error) = failed(&replies) {
+                replies.extend(piece.positions().into_iter().map(|position| (position, Reply::Failed(error.clone()))));
+                continue;
+            }
             match piece {
-                Piece::Exchange { wire, answers: positions } => replies.extend(answers(&self.name, positions, client.run_batch(wire))),
+                Piece::Exchange(ops) => {
+                    let (wire, places) = wire(&ops);
+                    replies.extend(answers(&self.name, places, client.run_batch(wire)));
+                }
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace))),
             }
         }
-        if replies.iter().any(|(_, reply)| matches!(reply, Reply::Failed(error) if error.down)) {
+        if failed(&replies).is_some() {
             // Resolve and check again when the node is next tried: it may be another server by then.
             *self.live() = Live::default();
         }

@@ -4,6 +4,8 @@
 //! blocking and the async store differ in how they wait; what they say to a server is in this file.
 
 mod blocking;
+#[doc(hidden)]
+pub mod cut;
 #[cfg(feature = "tokio")]
 mod tokio_store;
 
@@ -21,11 +23,11 @@ pub use blocking::MemcachedStore;
 pub use tokio_store::AsyncMemcachedStore;
 
 use super::{Action, Op, Reply, StoreError, StoreInfo};
+use cut::Replace;
 
-/// Request bytes of one exchange. The client writes an exchange whole before it reads; with Linux's defaults at least
-/// 140 KiB fit between its send buffer (80 KiB and more) and the server's receive window (64 KiB), so that its write
-/// cannot block on a server that is itself blocked on writing its answers.
-const EXCHANGE: usize = 96 << 10;
+/// Connections that a client keeps open, and that async code uses at the same time. memcached takes 1,024 by default, from all
+/// processes together, and turns the next one away.
+const CONNECTIONS: usize = 64;
 
 /// The oldest server whose meta commands are as this store needs them (Debian 12's).
 const OLDEST: (u32, u32, u32) = (1, 6, 18);
@@ -55,7 +57,10 @@ impl MemcachedOptions {
     }
 
     fn client(&self) -> memcache::exp::MetaClientBuilder {
-        memcache::exp::MetaClient::builder().max_idle(64).connect_timeout(Some(self.connect_timeout())).io_timeout(Some(self.timeout))
+        memcache::exp::MetaClient::builder()
+            .max_idle(CONNECTIONS)
+            .connect_timeout(Some(self.connect_timeout()))
+            .io_timeout(Some(self.timeout))
     }
 }
 
@@ -91,17 +96,6 @@ fn item_size(line: &str) -> Option<usize> {
     line.trim_end().strip_prefix("STAT item_size_max ")?.parse().ok()
 }
 
-/// Whether an item is larger than the server takes: one answer "too large" would end the exchange, and with it the
-/// operations behind it, so it is not even sent.
-fn is_too_large(op: &Op, limit: usize) -> bool {
-    /// The server's own header of an item, rounded up.
-    const HEADER: usize = 128;
-    match &op.action {
-        Action::Add(value, _) | Action::Set(value, _) | Action::Replace(_, value, _) => op.key.len() + value.len() + HEADER > limit,
-        Action::Append(..) | Action::Get | Action::GetForWrite | Action::Delete => false,
-    }
-}
-
 /// What one [`Op`] becomes on the wire. The last operation's result is the answer.
 fn to_wire(op: &Op, wire: &mut Vec<WireOp>) {
     let ttl = |ttl: &crate::Ttl| ttl.for_memcached(unix_now());
@@ -118,16 +112,6 @@ fn to_wire(op: &Op, wire: &mut Vec<WireOp>) {
         // Not a batch operation: see `Replace`.
         Action::Replace(..) => {}
     }
-}
-
-/// About how many bytes an operation's request has.
-fn request_len(op: &Op) -> usize {
-    let value = match &op.action {
-        Action::Add(value, _) | Action::Set(value, _) => value.len(),
-        Action::Append(value, _) => op.key.len() + 20 + value.len(),
-        Action::Get | Action::GetForWrite | Action::Delete | Action::Replace(..) => 0,
-    };
-    op.key.len() + 32 + value
 }
 
 fn from_wire(node: &str, result: Result<OpResult, Error>) -> Reply {
@@ -152,53 +136,23 @@ fn from_error(node: &str, error: &Error) -> Reply {
     }
 }
 
-/// One step of what a node is asked: an exchange, or a replace on a connection of its own.
-enum Piece {
-    Exchange {
-        wire: Vec<WireOp>,
-        answers: Vec<(usize, usize)>,
-    },
-    Replace {
-        position: usize,
-        replace: Replace,
-    },
-    /// Answered without asking.
-    TooLarge {
-        position: usize,
-    },
+/// Why the node is down, if these replies say so.
+fn failed(replies: &[(usize, Reply)]) -> Option<StoreError> {
+    replies.iter().find_map(|(_, reply)| match reply {
+        Reply::Failed(error) if error.down => Some(error.clone()),
+        _ => None,
+    })
 }
 
-/// Cuts a node's share of a batch into pieces that are run one after the other.
-fn cut(ops: Vec<(usize, Op)>, limit: usize) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let (mut wire, mut answers, mut len) = (Vec::new(), Vec::new(), 0);
-    let close = |wire: &mut Vec<WireOp>, answers: &mut Vec<(usize, usize)>, pieces: &mut Vec<Piece>| {
-        if !wire.is_empty() {
-            pieces.push(Piece::Exchange { wire: std::mem::take(wire), answers: std::mem::take(answers) });
-        }
-    };
+/// An exchange as the client sends it, and for each operation its position and the place of its answer.
+fn wire(ops: &[(usize, Op)]) -> (Vec<WireOp>, Vec<(usize, usize)>) {
+    let mut wire = Vec::with_capacity(ops.len());
+    let mut places = Vec::with_capacity(ops.len());
     for (position, op) in ops {
-        if is_too_large(&op, limit) {
-            pieces.push(Piece::TooLarge { position });
-            continue;
-        }
-        let more = request_len(&op);
-        if len + more > EXCHANGE {
-            close(&mut wire, &mut answers, &mut pieces);
-            len = 0;
-        }
-        len += more;
-        if let Action::Replace(expected, value, ttl) = op.action {
-            close(&mut wire, &mut answers, &mut pieces);
-            pieces.push(Piece::Replace { position, replace: Replace { key: op.key, expected, value, ttl } });
-            len = 0;
-            continue;
-        }
-        to_wire(&op, &mut wire);
-        answers.push((position, wire.len() - 1));
+        to_wire(op, &mut wire);
+        places.push((*position, wire.len() - 1));
     }
-    close(&mut wire, &mut answers, &mut pieces);
-    pieces
+    (wire, places)
 }
 
 /// Takes each operation's answer out of an exchange's results.
@@ -214,15 +168,6 @@ fn answers(node: &str, positions: Vec<(usize, usize)>, results: Result<Vec<Resul
         }
         Err(error) => positions.into_iter().map(|(position, _)| (position, from_error(node, &error))).collect(),
     }
-}
-
-/// Compare-and-swap by content. CAS ids restart with the server, so an id is good only on the connection it came from: it
-/// is read and used on one connection that is opened for nothing else.
-struct Replace {
-    key: String,
-    expected: Bytes,
-    value: Bytes,
-    ttl: crate::Ttl,
 }
 
 impl Replace {
@@ -249,28 +194,6 @@ fn unix_now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
-/// Splits a batch by node, keeping each operation's position.
-fn by_node(nodes: usize, batch: Vec<Op>) -> Vec<Vec<(usize, Op)>> {
-    let mut shares = vec![Vec::new(); nodes];
-    for (position, op) in batch.into_iter().enumerate() {
-        // A node that is not configured cannot be routed to; its operations stay unanswered and count as failed.
-        if let Some(share) = shares.get_mut(op.node) {
-            share.push((position, op));
-        }
-    }
-    shares
-}
-
-/// Puts the nodes' answers back into the batch's order.
-fn in_order(count: usize, answers: impl IntoIterator<Item = (usize, Reply)>) -> Vec<Reply> {
-    let unanswered = Reply::Failed(StoreError::refused("memcached", "the operation was not sent to any server"));
-    let mut replies = vec![unanswered; count];
-    for (position, reply) in answers {
-        replies[position] = reply;
-    }
-    replies
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,27 +207,5 @@ mod tests {
         assert!(old.contains("cache1:11211") && old.contains("1.5.22") && old.contains("1.6.18"), "{old}");
         let other = check_version("cache1:80", "HTTP/1.1 400 Bad Request").expect_err("not memcached").to_string();
         assert!(other.contains("no memcached") && other.contains("HTTP/1.1"), "{other}");
-    }
-
-    #[test]
-    fn exchanges_are_cut_and_nothing_is_lost() {
-        let get = |id: usize| Op::get(0, format!("blog/f/comment.html/comment:{id}"));
-        let mut ops: Vec<(usize, Op)> = (0..5_000).map(get).enumerate().collect();
-        let replace = Action::Replace(Bytes::from_static(b"a"), Bytes::from_static(b"b"), crate::Ttl::days(1));
-        ops.insert(2_500, (5_000, Op { node: 0, key: "k".into(), action: replace }));
-        let mut positions = Vec::new();
-        for piece in cut(ops, 1 << 20) {
-            match piece {
-                Piece::TooLarge { .. } => unreachable!("nothing is large"),
-                Piece::Exchange { wire, answers } => {
-                    assert!(!wire.is_empty() && wire.len() < 2_500);
-                    positions.extend(answers.iter().map(|(position, _)| *position));
-                }
-                Piece::Replace { position, .. } => positions.push(position),
-            }
-        }
-        let mut expected: Vec<usize> = (0..5_000).collect();
-        expected.insert(2_500, 5_000);
-        assert_eq!(positions, expected);
     }
 }

@@ -7,10 +7,12 @@ use futures_util::future::join_all;
 use memcache::exp::{AsyncMetaClient, AsyncMetaConnection, Error, MetaCommand, MetaCommandResult, parse_meta_result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
+use super::cut::{Piece, Replace, by_node, cut, in_order};
 use super::{
-    DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, Piece, Replace, answers, by_node, check_version, cut, from_error,
-    in_order, item_size,
+    CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size,
+    wire,
 };
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
@@ -25,8 +27,13 @@ impl AsyncMemcachedStore {
     /// A store on these servers. Nothing is connected yet.
     pub fn new(options: &MemcachedOptions) -> Self {
         let info = options.info();
-        let nodes = info.nodes.iter().map(|name| Node { name: name.clone(), options: options.clone(), live: Mutex::default() });
-        Self { nodes: nodes.collect(), info }
+        let node = |name: &Arc<str>| Node {
+            name: name.clone(),
+            options: options.clone(),
+            live: Mutex::default(),
+            turns: Semaphore::new(CONNECTIONS),
+        };
+        Self { nodes: info.nodes.iter().map(node).collect(), info }
     }
 }
 
@@ -56,6 +63,8 @@ struct Node {
     name: Arc<str>,
     options: MemcachedOptions,
     live: Mutex<Live>,
+    /// A crowd of tasks takes turns. A turn is over in a fraction of a millisecond, so it need not be long for thousands.
+    turns: Semaphore,
 }
 
 /// What there is once the server has been reached.
@@ -77,21 +86,35 @@ impl Node {
     }
 
     async fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
+        let unanswered = |ops: Vec<(usize, Op)>, error: StoreError| {
+            ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect::<Vec<_>>()
+        };
+        let Ok(_turn) = tokio::time::timeout(self.options.timeout, self.turns.acquire()).await else {
+            // Those who have a turn find out whether the node is down.
+            let cause = format!("none of {CONNECTIONS} connections was free within {:?}", self.options.timeout);
+            return unanswered(ops, StoreError::refused(&self.name, cause));
+        };
         let (client, limit) = match self.client().await {
             Ok(client) => client,
-            Err(error) => return ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect(),
+            Err(error) => return unanswered(ops, error),
         };
         let mut replies = Vec::with_capacity(ops.len());
         for piece in cut(ops, limit) {
+            // A server that failed is not asked again: every further piece would wait for the time-out anew.
+            if let Some(error) = failed(&replies) {
+                replies.extend(piece.positions().into_iter().map(|position| (position, Reply::Failed(error.clone()))));
+                continue;
+            }
             match piece {
-                Piece::Exchange { wire, answers: positions } => {
-                    replies.extend(answers(&self.name, positions, client.run_batch(wire).await))
+                Piece::Exchange(ops) => {
+                    let (wire, places) = wire(&ops);
+                    replies.extend(answers(&self.name, places, client.run_batch(wire).await));
                 }
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace).await)),
             }
         }
-        if replies.iter().any(|(_, reply)| matches!(reply, Reply::Failed(error) if error.down)) {
+        if failed(&replies).is_some() {
             // Resolve and check again when the node is next tried: it may be another server by then.
             *self.live() = Live::default();
         }

@@ -1,0 +1,126 @@
+//! The tables, for Diesel, and connections to either database.
+#![allow(missing_docs, unreachable_pub, reason = "Diesel's macros write public items")]
+
+use cachesweeper_diesel::{CacheSweep, SweepConn};
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
+use diesel::{ConnectionResult, MultiConnection, MysqlConnection, PgConnection};
+
+use crate::history::{Event, Kind, Version};
+use crate::spec::{ARTICLES, COMMENTS, group};
+
+diesel::table! {
+    article (id) { id -> BigInt, version -> BigInt, }
+}
+diesel::table! {
+    comment (id) { id -> BigInt, article_id -> BigInt, version -> BigInt, }
+}
+diesel::table! {
+    reply (id) { id -> BigInt, comment_id -> BigInt, version -> BigInt, }
+}
+diesel::table! {
+    event (kind, id, version) { kind -> BigInt, id -> BigInt, version -> BigInt, grp -> BigInt, article_id -> Nullable<BigInt>, op -> BigInt, }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Identifiable, Insertable, CacheSweep)]
+#[diesel(table_name = article)]
+pub struct Article {
+    pub id: i64,
+    pub version: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Identifiable, Insertable, Associations, CacheSweep)]
+#[diesel(table_name = comment, belongs_to(Article))]
+pub struct Comment {
+    pub id: i64,
+    pub article_id: i64,
+    pub version: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Identifiable, Insertable, Associations, CacheSweep)]
+#[diesel(table_name = reply, belongs_to(Comment))]
+pub struct Reply {
+    pub id: i64,
+    pub comment_id: i64,
+    pub version: i64,
+}
+
+/// A connection to one of the databases.
+#[derive(MultiConnection, SweepConn)]
+pub enum Db {
+    Postgres(PgConnection),
+    MySql(MysqlConnection),
+}
+
+impl Db {
+    /// Connects, by the URL's scheme.
+    pub fn open(url: &str) -> ConnectionResult<Self> {
+        if url.starts_with("postgres") {
+            Ok(Self::Postgres(PgConnection::establish(url)?))
+        } else {
+            Ok(Self::MySql(MysqlConnection::establish(url)?))
+        }
+    }
+
+    /// Makes the tables anew, with their first content.
+    pub fn reset(&mut self) -> QueryResult<()> {
+        for table in ["article", "comment", "reply", "event"] {
+            self.batch_execute(&format!("DROP TABLE IF EXISTS {table}"))?;
+        }
+        for table in [
+            "article (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
+            "comment (id BIGINT PRIMARY KEY, article_id BIGINT NOT NULL, version BIGINT NOT NULL)",
+            "reply (id BIGINT PRIMARY KEY, comment_id BIGINT NOT NULL, version BIGINT NOT NULL)",
+            "event (kind BIGINT NOT NULL, id BIGINT NOT NULL, version BIGINT NOT NULL, grp BIGINT NOT NULL, article_id BIGINT NULL, \
+             op BIGINT NOT NULL, PRIMARY KEY (kind, id, version))",
+        ] {
+            self.batch_execute(&format!("CREATE TABLE {table}"))?;
+        }
+        for index in ["comment_of ON comment (article_id)", "reply_of ON reply (comment_id)", "event_of ON event (grp, kind, id, version)"]
+        {
+            self.batch_execute(&format!("CREATE INDEX {index}"))?;
+        }
+        for article in 0..ARTICLES {
+            self.batch_execute(&format!("INSERT INTO article VALUES ({article}, 1)"))?;
+            let mut log = vec![format!("({}, {article}, 1, {}, NULL, 0)", Kind::Article.number(), group(article))];
+            for id in (1..=COMMENTS).map(|number| article * 100 + number) {
+                self.batch_execute(&format!("INSERT INTO comment VALUES ({id}, {article}, 1)"))?;
+                self.batch_execute(&format!("INSERT INTO reply VALUES ({id}, {id}, 1)"))?;
+                for kind in [Kind::Comment, Kind::Reply] {
+                    log.push(format!("({}, {id}, 1, {}, {article}, 0)", kind.number(), group(article)));
+                }
+            }
+            self.batch_execute(&format!("INSERT INTO event VALUES {}", log.join(", ")))?;
+        }
+        Ok(())
+    }
+
+    /// The latest committed versions of a group's rows.
+    pub fn witness(&mut self, group: i64) -> QueryResult<Vec<Version>> {
+        use diesel::dsl::max;
+        let rows: Vec<(i64, i64, Option<i64>)> = event::table
+            .filter(event::grp.eq(group))
+            .group_by((event::kind, event::id))
+            .select((event::kind, event::id, max(event::version)))
+            .load(self)?;
+        Ok(rows.into_iter().filter_map(|(kind, id, version)| Some((Kind::of(kind)?, id, version?))).collect())
+    }
+
+    /// Everything that has been committed.
+    pub fn events(&mut self) -> QueryResult<Vec<Event>> {
+        let rows: Vec<(i64, i64, i64, i64, Option<i64>, i64)> = event::table.load(self)?;
+        let event = |(kind, id, version, group, article, op)| Some(Event { version: (Kind::of(kind)?, id, version), group, article, op });
+        Ok(rows.into_iter().filter_map(event).collect())
+    }
+
+    /// The rows as they are: each with its version, and a comment's place.
+    pub fn rows(&mut self) -> QueryResult<Vec<(Version, Option<i64>)>> {
+        let articles: Vec<Article> = article::table.load(self)?;
+        let comments: Vec<Comment> = comment::table.load(self)?;
+        let replies: Vec<Reply> = reply::table.load(self)?;
+        let articles = articles.into_iter().map(|row| ((Kind::Article, row.id, row.version), None));
+        let comments = comments.into_iter().map(|row| ((Kind::Comment, row.id, row.version), Some(row.article_id)));
+        let replies = replies.into_iter().map(|row| ((Kind::Reply, row.comment_id, row.version), None));
+        Ok(articles.chain(comments).chain(replies).collect())
+    }
+}
