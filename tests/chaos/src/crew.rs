@@ -1,7 +1,7 @@
 //! The worker processes of a phase: started, started again when they die, let go on when they have stopped, ended.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -52,7 +52,15 @@ impl Crew {
         spec.history = self.folder.join(format!("{}.jsonl", self.numbers));
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("worker").arg("--spec").arg(serde_json::to_string(spec)?).stdin(Stdio::piped()).stdout(Stdio::null());
-        Ok(command.spawn()?)
+        let messages = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("messages.log"))?;
+        Ok(command.stderr(messages).spawn()?)
+    }
+
+    /// A worker must not end so.
+    fn failed(&self, status: ExitStatus) -> Failed {
+        let messages = std::fs::read_to_string(self.folder.join("messages.log")).unwrap_or_default();
+        let last: Vec<&str> = messages.lines().rev().take(10).collect();
+        format!("a worker ended by itself ({status}): {}", last.into_iter().rev().collect::<Vec<_>>().join("\n")).into()
     }
 
     /// Looks after everybody.
@@ -62,7 +70,7 @@ impl Crew {
             if let Some(status) = place.child.try_wait()? {
                 use std::os::unix::process::ExitStatusExt as _;
                 if status.signal() != Some(Signal::KILL.as_raw()) || !self.mortal {
-                    return Err(format!("a worker ended by itself ({status}); its messages are above").into());
+                    return Err(self.failed(status));
                 }
                 self.deaths += 1;
                 self.files.push((place.spec.history.clone(), Some(history::now())));
@@ -94,11 +102,11 @@ impl Crew {
             drop(place.child.stdin.take());
         }
         let until = Instant::now() + Duration::from_secs(30);
-        for mut place in self.places.drain(..) {
+        for mut place in std::mem::take(&mut self.places) {
             loop {
                 if let Some(status) = place.child.try_wait()? {
                     if !status.success() {
-                        return Err(format!("a worker ended with {status}; its messages are above").into());
+                        return Err(self.failed(status));
                     }
                     self.files.push((place.spec.history.clone(), None));
                     break;

@@ -211,7 +211,7 @@ fn fill(port: u16, filling: &AtomicBool) {
     let mut number = 0_u64;
     while filling.load(Ordering::SeqCst) {
         let mut batch = String::new();
-        for _ in 0..100 {
+        for _ in 0..200 {
             number += 1;
             // With their keys and headers these fill the slab classes of 152, 192, 240 and 304 bytes.
             let len = [78, 118, 165, 228][number as usize % 4];

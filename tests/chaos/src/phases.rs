@@ -80,6 +80,11 @@ impl Phase {
         self
     }
 
+    /// Whether others of its mode are compared with it.
+    pub(crate) fn is_baseline(&self) -> bool {
+        self.fault == Fault::None && self.points.is_empty() && self.expected == Expected::Clean
+    }
+
     fn broken(mut self) -> Self {
         self.expected = Expected::Stale;
         self
@@ -93,7 +98,12 @@ const HALF_CLOSE: Weather = Weather::HalfClose(40);
 /// All that the README's conditions allow.
 pub(crate) fn all() -> Vec<Phase> {
     let kill = |name, what, point: &str| Phase::new(name, what, Fault::None).point(point, Harm::Kill, 60);
-    let evict = |name, what| Phase::new(name, what, Fault::Evict).point("before-release", Harm::Kill, 60);
+    let evict = |name, what| {
+        Phase::new(name, what, Fault::Evict)
+            // The pause, which is shorter than the hold, gives readers time to fill under a log that is not the marked one.
+            .point("before-commit", Harm::Pause(600), 200)
+            .point("before-release", Harm::Kill, 100)
+    };
     let strict = Phase { strict: true, ..evict("evict-strict", "the same, in strict mode") };
     vec![
         Phase::new("none", "no fault", Fault::None),
@@ -106,6 +116,7 @@ pub(crate) fn all() -> Vec<Phase> {
         Phase::new("restart", "memcached: kill -9 and restart, node after node", Fault::Restart),
         Phase::new("flush", "memcached: flush_all, node after node", Fault::Flush),
         Phase { commit_promised: false, ..evict("evict", "memcached: logs are evicted; writers: kill -9 between COMMIT and release") },
+        Phase { strict: true, ..Phase::new("none-strict", "no fault, in strict mode", Fault::None) },
         strict,
         Phase::new("cut", "one node: connections are cut", Fault::Node(CUT)),
         Phase::new("delay", "one node: up to 350 ms each way", Fault::Node(DELAY)),

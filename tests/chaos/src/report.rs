@@ -122,7 +122,7 @@ impl Outcome {
             problems: Vec::new(),
             examples: Vec::new(),
         };
-        if phase.name == "none" && naive.is_none() {
+        if phase.is_baseline() {
             outcome.slow_share = Some(ratio(slow, found.latencies.len() as u64));
         }
         outcome.problems = outcome.judge(phase, &found, baseline.is_some());

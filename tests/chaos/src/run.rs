@@ -121,12 +121,13 @@ impl Stage<'_> {
             }
             return Ok(());
         }
-        let mut baseline = None;
+        let mut baselines = [None, None];
         for phase in self.chosen()? {
+            let baseline = &mut baselines[usize::from(phase.strict)];
             let (findings, faults) = self.perform(&phase, None)?;
-            let outcome = Outcome::new(&phase, &orms, self.kind.name(), None, findings, faults, baseline);
-            if phase.name == "none" {
-                baseline = Some(outcome.baseline());
+            let outcome = Outcome::new(&phase, &orms, self.kind.name(), None, findings, faults, *baseline);
+            if phase.is_baseline() {
+                *baseline = Some(outcome.baseline());
             }
             report.add(outcome);
         }
@@ -153,7 +154,9 @@ impl Stage<'_> {
                 return Err(format!("there is no phase {name}; there are {names}").into());
             }
         }
-        Ok(all().into_iter().filter(|phase| phase.name == "none" || asked.contains(&phase.name)).collect())
+        let strict = all().iter().any(|phase| phase.strict && asked.contains(&phase.name));
+        let wanted = |phase: &Phase| asked.contains(&phase.name) || phase.is_baseline() && (!phase.strict || strict);
+        Ok(all().into_iter().filter(wanted).collect())
     }
 
     fn seconds(self) -> Duration {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use diesel::connection::SimpleConnection as _;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::worker::Failed;
@@ -181,10 +182,13 @@ impl Memcached {
     }
 }
 
-/// A database server of either kind.
+/// A database server of either kind, and a database of ours on it.
 #[derive(Debug)]
 pub(crate) struct DatabaseServer {
-    _server: Option<Server>,
+    server: Option<Server>,
+    /// What it was reached by at first.
+    admin: String,
+    name: String,
     pub(crate) url: String,
 }
 
@@ -211,10 +215,18 @@ impl DatabaseServer {
             DatabaseKind::MariaDb => "CACHESWEEPER_TEST_MYSQL",
         };
         match (std::env::var(variable), kind) {
-            (Ok(url), _) => Ok(Self { _server: None, url }),
+            (Ok(url), _) => Self::on(None, url),
             (_, DatabaseKind::Postgres) => Self::postgres(tmp),
             (_, DatabaseKind::MariaDb) => Self::mariadb(tmp),
         }
+    }
+
+    /// Makes a database of ours.
+    fn on(server: Option<Server>, admin: String) -> Result<Self, Failed> {
+        let name = format!("chaos_{}", std::process::id());
+        crate::db::Db::open(&admin)?.batch_execute(&format!("CREATE DATABASE {name}"))?;
+        let (address, _) = admin.rsplit_once('/').ok_or_else(|| format!("{admin}: there is no database in it"))?;
+        Ok(Self { server: server, url: format!("{address}/{name}"), admin, name })
     }
 
     fn postgres(tmp: &Path) -> Result<Self, Failed> {
@@ -236,7 +248,7 @@ impl DatabaseServer {
         let mut server = Server::start(command, &log, Signal::QUIT)?;
         let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
         server.wait_for("PostgreSQL", &log, || crate::db::Db::open(&url).is_ok())?;
-        Ok(Self { _server: Some(server), url })
+        Self::on(Some(server), url)
     }
 
     fn mariadb(tmp: &Path) -> Result<Self, Failed> {
@@ -266,7 +278,19 @@ impl DatabaseServer {
         let mut server = Server::start(command, &log, Signal::KILL)?;
         let url = format!("mysql://chaos:chaos@127.0.0.1:{port}/chaos");
         server.wait_for("MariaDB", &log, || crate::db::Db::open(&url).is_ok())?;
-        Ok(Self { _server: Some(server), url })
+        Self::on(Some(server), url)
+    }
+}
+
+impl Drop for DatabaseServer {
+    fn drop(&mut self) {
+        // On a server of ours it goes with its folder.
+        if self.server.is_none()
+            && let Ok(mut admin) = crate::db::Db::open(&self.admin)
+        {
+            let force = if self.admin.starts_with("postgres") { " WITH (FORCE)" } else { "" };
+            let _ = admin.batch_execute(&format!("DROP DATABASE {}{force}", self.name));
+        }
     }
 }
 
