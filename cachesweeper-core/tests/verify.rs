@@ -94,7 +94,8 @@ impl Clock for Loaded {
     }
 
     fn random(&self) -> u64 {
-        if self.1.load(Ordering::SeqCst) { self.0.random() } else { u64::MAX - self.0.random() }
+        let low = self.0.random() >> 1;
+        if self.1.load(Ordering::SeqCst) { low } else { u64::MAX - low }
     }
 }
 
