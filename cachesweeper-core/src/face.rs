@@ -4,6 +4,7 @@
 //! a runtime.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -187,10 +188,11 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
             if mark.is_empty() {
                 return;
             }
-            let (shared, mut mark) = (self.shared(), mark.clone());
-            if let Some((first, fresh, append)) = mark.begin_hold(shared.rules, shared.clock.tick()) {
+            let (shared, mut mark) = (self.shared(), Cow::Borrowed(mark));
+            if let Some(first) = mark.unheld_from(shared.rules, shared.clock.now()) {
+                let (fresh, append) = shared.begin_mark(mark.logs[first..].to_vec(), shared.rules.hold);
                 let appended = self.drive(append).await;
-                mark.end_hold(first, fresh, &appended);
+                mark.to_mut().held_from(first, fresh, &appended);
             }
             let (append, must_arrive) = shared.begin_release(&mark);
             let appended = self.drive(append).await;
