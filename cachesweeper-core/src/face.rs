@@ -4,6 +4,7 @@
 //! a runtime.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::future::Future;
@@ -193,20 +194,16 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
             }
             // COMMIT has returned.
             fail_point!("before-release");
-            let shared = self.shared();
-            let held;
-            let hold = shared.hold_for(mark.logs.len(), shared.rules.hold);
-            let mark = match mark.begin_hold(shared.rules, hold, shared.clock.tick()) {
-                Some((first, fresh, append)) => {
-                    let appended = drive_in_parts(self, append).await;
-                    held = mark.clone().held(first, fresh, &appended);
-                    &held
-                }
-                None => mark,
-            };
-            let (append, must_arrive) = shared.begin_release(mark);
+            let (shared, mut mark) = (self.shared(), Cow::Borrowed(mark));
+            if let Some(first) = mark.unheld_from(shared.rules, shared.clock.now()) {
+                let hold = shared.hold_for(mark.logs.len() - first, shared.rules.hold);
+                let (fresh, append) = shared.begin_mark(mark.logs[first..].to_vec(), hold);
+                let appended = drive_in_parts(self, append).await;
+                mark.to_mut().held_from(first, fresh, &appended);
+            }
+            let (append, must_arrive) = shared.begin_release(&mark);
             let appended = drive_in_parts(self, append).await;
-            shared.end_release(mark, &appended, must_arrive);
+            shared.end_release(&mark, &appended, must_arrive);
             self.deliver_later();
         }
     }

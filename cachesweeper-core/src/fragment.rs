@@ -70,6 +70,9 @@ macro_rules! settings {
 
         /// Allows a version whose tokens were read at most `age` ago, where the caller would otherwise wait for another's
         /// render or bypass the cache. For fragments that may lag a little and must never be slow.
+        ///
+        /// `age` is counted from the lookup of who rendered it. What it shows of a row that its caller had in hand is as old as
+        /// that copy, which was loaded before; and the clocks' skew comes on top.
         pub fn serve_stale(mut self, age: Duration) -> Self {
             self.settings.serve_stale = Some(age);
             self

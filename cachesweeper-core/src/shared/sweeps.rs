@@ -131,24 +131,19 @@ impl Mark {
         self.logs.extend(more);
     }
 
-    /// What to hold, if only for a moment, before it is released; the logs, the first of them by its place.
+    /// From which of its logs on a hold is needed, if only for a moment, before they are released.
     ///
     /// A fragment may show another record's fragment. If both are invalidated at once, and the outer one's log is written
     /// first, a reader renders it anew with the inner one's old version, and stores that. Under a hold nobody stores; so
     /// several logs whose hold may be over, or that never had one, are all held before any is released. A single one needs no
     /// hold: all others are held, or have been.
-    pub fn begin_hold(&self, rules: Rules, hold: Micros, tick: Tick) -> Option<(usize, Self, Append)> {
-        let first = if self.is_late(rules, tick.now) { 0 } else { self.logs.len() - self.unheld };
-        let logs = &self.logs[first..];
-        (logs.len() > 1).then(|| {
-            let (fresh, append) = Self::begin(rules, logs.to_vec(), hold, tick);
-            (first, fresh, append)
-        })
+    pub fn unheld_from(&self, rules: Rules, now: Micros) -> Option<usize> {
+        let first = if self.is_late(rules, now) { 0 } else { self.logs.len() - self.unheld };
+        (self.logs.len() - first > 1).then_some(first)
     }
 
-    /// The same, with the logs from this place on held.
-    #[must_use]
-    pub fn held(mut self, first: usize, mut fresh: Self, appended: &Appended) -> Self {
+    /// Takes in that the logs from this place on were held.
+    pub fn held_from(&mut self, first: usize, mut fresh: Self, appended: &Appended) {
         fresh.sort_out(appended);
         self.logs.truncate(first);
         self.logs.extend(fresh.logs);
@@ -157,7 +152,6 @@ impl Mark {
         self.compactions.extend(fresh.compactions);
         self.deadline = if first == 0 { fresh.deadline } else { self.deadline.min(fresh.deadline) };
         self.unheld = 0;
-        self
     }
 
     /// Whether its hold may be over by now: others' clocks may be ahead of ours.

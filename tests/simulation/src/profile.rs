@@ -72,7 +72,7 @@ pub const PROFILES: &[Profile] = &[
     Profile { name: "abort", about: "as faults, with the policy Abort", policy: Policy::Abort, ..FAULTS },
     Profile {
         name: "evict",
-        about: "as faults, and logs with open holds are evicted: acknowledged writes only",
+        about: "as faults, and logs with open holds are evicted: G-ack, but for plain transactions",
         evicts_holds: true,
         only_acked: true,
         ..FAULTS

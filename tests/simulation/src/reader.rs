@@ -17,6 +17,9 @@ use crate::profile::ms;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure;
 
+/// Longer than any run, in microseconds.
+const ANY_LAG: u64 = 1 << 40;
+
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// How a fragment is asked for.
@@ -98,7 +101,7 @@ impl Reader {
         let rendered = self.fragment_of(kind, id, None, ask).await.ok()?;
         let outcome = rendered.outcome();
         let label = format!("{}:{id}{}{}", kind.name(), if ask.by_row { " by row" } else { "" }, if ask.nested { ", nested" } else { "" });
-        self.note(label, began, &self.inside(&rendered, ask.lag, Fact::Own(kind, id)), outcome);
+        self.note(label, began, &self.inside(&rendered, ask.lag, Fact::Own(kind, id), self.needs_row(kind, ask)), outcome);
         Some(outcome)
     }
 
@@ -113,6 +116,11 @@ impl Reader {
         if ask.vary { fragment.vary("de") } else { fragment }
     }
 
+    /// Whether it is asked for with its row in hand: a timestamp's fragments always are.
+    fn needs_row(&self, kind: Kind, ask: Ask) -> bool {
+        ask.by_row || (kind == Kind::Article && self.process.world.knobs.stamped)
+    }
+
     async fn load(&self, key: (Kind, Id)) -> Option<Record> {
         read(&self.process.world, self.process.life, |tables| tables.row(key).cloned()).await
     }
@@ -121,8 +129,7 @@ impl Reader {
     fn fragment_of(&self, kind: Kind, id: Id, in_hand: Option<Record>, ask: Ask) -> Boxed<'_, Result<Rendered, Failure>> {
         Box::pin(async move {
             let world = &self.process.world;
-            // A timestamp's fragments need their row.
-            let by_row = ask.by_row || in_hand.is_some() || (kind == Kind::Article && world.knobs.stamped);
+            let by_row = in_hand.is_some() || self.needs_row(kind, ask);
             let row = match in_hand {
                 Some(row) => Some(row),
                 None if by_row => self.load((kind, id)).await,
@@ -172,14 +179,14 @@ impl Reader {
                 Ok::<_, Failure>(missing.iter().map(|row| own(row)).collect())
             });
             for (row, piece) in rows.iter().zip(pieces.await?) {
-                let _ = write!(text, " {}", self.inside(&piece, None, Fact::Own(row.key.0, row.key.1)));
+                let _ = write!(text, " {}", self.inside(&piece, None, Fact::Own(row.key.0, row.key.1), true));
             }
         } else {
             for row in rows {
                 let (kind, id) = row.key;
                 let in_hand = ask.by_row.then_some(row);
                 let piece = self.fragment_of(kind, id, in_hand, inner).await?;
-                let _ = write!(text, " {}", self.inside(&piece, ask.lag, Fact::Own(kind, id)));
+                let _ = write!(text, " {}", self.inside(&piece, ask.lag, Fact::Own(kind, id), self.needs_row(kind, ask)));
             }
         }
         Ok(text)
@@ -201,7 +208,8 @@ impl Reader {
     }
 
     /// The text of a fragment as it goes into another, or to the caller: what may lag says so. Checks that it is the right one.
-    fn inside(&self, rendered: &Rendered, lag: Option<u64>, first: Fact) -> String {
+    /// With `in_hand`, the row itself was in hand when it was rendered, and so is as old as that copy.
+    fn inside(&self, rendered: &Rendered, lag: Option<u64>, first: Fact, in_hand: bool) -> String {
         let (text, outcome) = (rendered.as_str(), rendered.outcome());
         let world = &self.process.world;
         if !text.starts_with(&format!("{first}=")) {
@@ -213,7 +221,14 @@ impl Reader {
         }
         *world.state().history.outcomes.entry(word(outcome)).or_default() += 1;
         match outcome {
-            Outcome::Stale => format!("<{} {text} >", lag.unwrap_or(0) * 1000),
+            Outcome::Stale => {
+                let lag = lag.unwrap_or(0) * 1000;
+                match text.split_once(' ') {
+                    _ if !in_hand => format!("<{lag} {text} >"),
+                    Some((own, rest)) => format!("<{ANY_LAG} {own} > <{lag} {rest} >"),
+                    None => format!("<{ANY_LAG} {text} >"),
+                }
+            }
             _ => text.to_owned(),
         }
     }
@@ -259,7 +274,7 @@ impl Reader {
             Ok::<_, Failure>(format!("{}={version}{}", Fact::AllComments, rows.collect::<String>()))
         });
         if let Ok(rendered) = rendered.await {
-            self.note("all comments".into(), began, &self.inside(&rendered, ask.lag, Fact::AllComments), rendered.outcome());
+            self.note("all comments".into(), began, &self.inside(&rendered, ask.lag, Fact::AllComments, false), rendered.outcome());
         }
     }
 
@@ -284,7 +299,7 @@ impl Reader {
             Ok::<_, Failure>(format!("{article} {section}"))
         });
         if let Ok(rendered) = rendered.await {
-            let text = self.inside(&rendered, ask.lag, Fact::Own(Kind::Article, article));
+            let text = self.inside(&rendered, ask.lag, Fact::Own(Kind::Article, article), row.is_some());
             self.note(format!("article:{article} with section:{section}"), began, &text, rendered.outcome());
         }
     }
@@ -304,7 +319,7 @@ impl Reader {
         });
         if let Ok(pieces) = pieces.await {
             for (row, piece) in rows.iter().zip(pieces) {
-                let text = self.inside(&piece, ask.lag, Fact::Own(row.key.0, row.key.1));
+                let text = self.inside(&piece, ask.lag, Fact::Own(row.key.0, row.key.1), true);
                 self.note(format!("comment:{} of many", row.key.1), began, &text, piece.outcome());
             }
         }
@@ -337,7 +352,7 @@ impl Reader {
                 let mut text = format!("{} {}={version}", own(&article), Fact::Children(Kind::Article, id));
                 for row in &rows {
                     let piece = page.tag(vec![on(row, by_key)], settings("comment-tag"), &mut || Ok(own(row)))?;
-                    let _ = write!(text, " {}", self.inside(&piece, None, Fact::Own(row.key.0, row.key.1)));
+                    let _ = write!(text, " {}", self.inside(&piece, None, Fact::Own(row.key.0, row.key.1), true));
                 }
                 Ok(text)
             })
@@ -345,7 +360,7 @@ impl Reader {
         match rendered {
             Ok(rendered) => {
                 page.finish().await;
-                let text = self.inside(&rendered, None, Fact::Own(Kind::Article, id));
+                let text = self.inside(&rendered, None, Fact::Own(Kind::Article, id), !by_key);
                 self.note(format!("page of article:{id}{}", if by_key { " by key" } else { "" }), began, &text, rendered.outcome());
             }
             Err(TagError::Body(error)) => world.problem(format!("a tag failed: {error}")),

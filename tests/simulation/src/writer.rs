@@ -397,14 +397,14 @@ impl Writer {
         underway.held.lock().unwrap_or_else(PoisonError::into_inner).complete = !self.process.owes(&logs);
         tokio::time::sleep(ms(self.rng.u64(..self.process.world.knobs.hold / 2))).await;
         if txn.commit(underway.number, underway.held.clone(), 0).await == Ended::Committed {
-            // Nothing is looked at afterwards: it is promised if the hold was in time, and nobody moved meanwhile.
+            // Nothing is done afterwards: it is promised if the hold was in time and is kept, and nobody moved meanwhile.
             let promised = {
                 let state = self.process.world.state();
                 let held = underway.held.lock().unwrap_or_else(PoisonError::into_inner);
                 let write = &state.history.writes[underway.number];
                 write.records.is_subset(&held.records) && write.clock.zip(held.until).is_some_and(|(clock, until)| clock <= until)
             };
-            if promised {
+            if promised && !self.process.world.profile.evicts_holds {
                 self.acknowledge(&underway, logs).await;
             }
         }
