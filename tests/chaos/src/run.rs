@@ -11,7 +11,7 @@ use crate::db::Db;
 use crate::history;
 use crate::nemesis::Nemesis;
 use crate::phases::{Expected, Fault, Phase, QUICK, all};
-use crate::report::{Outcome, Report};
+use crate::report::{Outcome, Report, Setting};
 use crate::servers::{DatabaseKind, DatabaseServer};
 use crate::spec::{Naive, Orm, Role, Spec, Times};
 use crate::worker::Failed;
@@ -73,7 +73,7 @@ impl DatabaseChoice {
 }
 
 /// How many faults there were, and from when until when.
-type Faults = (u64, (u64, u64));
+pub(crate) type Faults = (u64, (u64, u64));
 
 /// Which ORMs take part in a phase at the same time.
 type Orms = &'static [Orm];
@@ -104,12 +104,14 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn play(self, report: &mut Report) -> Result<(), Failed> {
         let orms = self.orms.iter().map(|orm| format!("{orm:?}").to_lowercase()).collect::<Vec<_>>().join("+");
+        // A quick run is a test, and a test asserts no time.
+        let setting = Setting { orms: &orms, database: self.kind.name(), naive: self.args.naive, timed: !self.args.quick };
         if let Some(scheme) = self.args.naive {
             for name in ["none", "kill-before-release"] {
                 let mut phase = all().into_iter().find(|phase| phase.name == name).ok_or("a phase is gone")?;
                 phase.expected = Expected::Stale;
                 let (findings, faults) = self.perform(&phase, Some(scheme))?;
-                report.add(Outcome::new(&phase, &orms, self.kind.name(), Some(scheme), findings, faults, None));
+                report.add(Outcome::new(&phase, &setting, findings, faults, None));
             }
             return Ok(());
         }
@@ -117,7 +119,7 @@ impl Stage<'_> {
             for assumption in &self.args.broken {
                 let phase = assumption.phase();
                 let (findings, faults) = self.perform(&phase, None)?;
-                report.add(Outcome::new(&phase, &orms, self.kind.name(), None, findings, faults, None));
+                report.add(Outcome::new(&phase, &setting, findings, faults, None));
             }
             return Ok(());
         }
@@ -125,7 +127,7 @@ impl Stage<'_> {
         for phase in self.chosen()? {
             let baseline = &mut baselines[usize::from(phase.strict)];
             let (findings, faults) = self.perform(&phase, None)?;
-            let outcome = Outcome::new(&phase, &orms, self.kind.name(), None, findings, faults, *baseline);
+            let outcome = Outcome::new(&phase, &setting, findings, faults, *baseline);
             if phase.is_baseline() {
                 *baseline = Some(outcome.baseline());
             }
@@ -136,7 +138,8 @@ impl Stage<'_> {
             let mut phase = all().swap_remove(0);
             phase.expected = Expected::Stale;
             let (findings, faults) = self.perform(&phase, Some(Naive::AfterSave))?;
-            report.add(Outcome::new(&phase, &orms, self.kind.name(), Some(Naive::AfterSave), findings, faults, None));
+            let setting = Setting { naive: Some(Naive::AfterSave), ..setting };
+            report.add(Outcome::new(&phase, &setting, findings, faults, None));
         }
         Ok(())
     }
@@ -202,6 +205,7 @@ impl Stage<'_> {
                         clock_ahead_ms: if reader { phase.readers_ahead_ms } else { 0 },
                         undeclared: phase.undeclared,
                         raw_sql: phase.raw_sql,
+                        unlocked: phase.unlocked,
                     })?;
                 }
             }

@@ -226,7 +226,7 @@ impl DatabaseServer {
         let name = format!("chaos_{}", std::process::id());
         crate::db::Db::open(&admin)?.batch_execute(&format!("CREATE DATABASE {name}"))?;
         let (address, _) = admin.rsplit_once('/').ok_or_else(|| format!("{admin}: there is no database in it"))?;
-        Ok(Self { server: server, url: format!("{address}/{name}"), admin, name })
+        Ok(Self { server, url: format!("{address}/{name}"), admin, name })
     }
 
     fn postgres(tmp: &Path) -> Result<Self, Failed> {
