@@ -50,7 +50,6 @@ pub(crate) struct Phase {
     pub(crate) readers_ahead_ms: u64,
     pub(crate) undeclared: bool,
     pub(crate) raw_sql: bool,
-    pub(crate) unlocked: bool,
 }
 
 impl Phase {
@@ -68,7 +67,6 @@ impl Phase {
             readers_ahead_ms: 0,
             undeclared: false,
             raw_sql: false,
-            unlocked: false,
         }
     }
 
@@ -140,8 +138,6 @@ pub(crate) enum Assumption {
     Skew,
     /// COMMIT comes after the hold (condition 2).
     Hold,
-    /// An ancestor moves while a write's transaction runs (condition 2).
-    Move,
     /// A node is out of reach for writers alone, policy `Proceed` (condition 3).
     Unreachable,
     /// Writers go past the hooks and wrappers (condition 5).
@@ -162,9 +158,6 @@ impl Assumption {
                 .point("before-release", Harm::Kill, 100),
             Self::Hold => Phase { hold_ms: Some(20), ..phase("broken: hold", "a hold of 20 ms, and COMMIT after 300 ms") }
                 .point("before-commit", Harm::Pause(300), 1_000)
-                .point("before-release", Harm::Kill, 100),
-            Self::Move => Phase { unlocked: true, ..phase("broken: move", "comments move while their replies are written") }
-                .point("before-commit", Harm::Pause(60), 1_000)
                 .point("before-release", Harm::Kill, 100),
             Self::Unreachable => {
                 Phase { fault: Fault::Node(Weather::CutAppends), ..phase("broken: unreachable", "a node that writers cannot reach") }

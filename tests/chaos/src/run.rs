@@ -205,7 +205,6 @@ impl Stage<'_> {
                         clock_ahead_ms: if reader { phase.readers_ahead_ms } else { 0 },
                         undeclared: phase.undeclared,
                         raw_sql: phase.raw_sql,
-                        unlocked: phase.unlocked,
                     })?;
                 }
             }

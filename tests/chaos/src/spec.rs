@@ -113,6 +113,4 @@ pub(crate) struct Spec {
     pub(crate) undeclared: bool,
     /// Writers go past the hooks and wrappers with every second update.
     pub(crate) raw_sql: bool,
-    /// Writers do not lock the comment whose reply they write, so that it may move meanwhile.
-    pub(crate) unlocked: bool,
 }

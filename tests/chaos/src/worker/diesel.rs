@@ -155,10 +155,8 @@ impl Task {
     }
 
     fn raise_reply(&self, conn: &mut Db, id: i64, written: &mut Written) -> QueryResult<()> {
-        if !self.worker.spec.unlocked {
-            // So that its comment cannot move in the same moment.
-            conn.batch_execute(&format!("SELECT id FROM comment WHERE id = {id} FOR UPDATE"))?;
-        }
+        // So that its comment cannot move in the same moment.
+        conn.batch_execute(&format!("SELECT id FROM comment WHERE id = {id} FOR UPDATE"))?;
         if self.sweeper.update_and_sweep(conn, reply::table.find(id), reply::version.eq(reply::version + 1))? > 0 {
             let version = reply::table.find(id).select(reply::version).first(conn)?;
             written.note(Kind::Reply, id, version, None);

@@ -104,10 +104,6 @@ impl Task {
         // In one order, so that two such transactions do not wait for each other in a circle.
         chosen.sort_unstable();
         for id in chosen {
-            if matches!(plan, Plan::Reply(_)) && self.worker.spec.unlocked {
-                self.raise_reply(txn, id, written).await?;
-                continue;
-            }
             // The lock also keeps a reply's comment where it is.
             let Some(row) = comment::Entity::find_by_id(id).lock_exclusive().one(txn).await? else { continue };
             match plan {
