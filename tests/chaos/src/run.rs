@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::audit::{Findings, Terms, audit};
 use crate::cli::{DatabaseChoice, OrmChoice, RunArgs};
 use crate::crew::Crew;
@@ -16,7 +18,7 @@ use crate::servers::{DatabaseKind, DatabaseServer};
 use crate::spec::{Naive, Orm, Role, Spec, Times};
 use crate::worker::Failed;
 
-/// Set by Ctrl-C: everything is taken down in order.
+/// Set by Ctrl-C, or SIGTERM: everything is taken down in order.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How long the load goes on after the faults: the hit ratio has to come back in that time.
@@ -27,11 +29,14 @@ const DELIVERY: Duration = Duration::from_secs(1);
 /// Runs what was asked for; `true` if all came out as expected.
 pub(crate) fn run(args: &RunArgs) -> Result<bool, Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            INTERRUPTED.store(true, Ordering::SeqCst);
-        }
-    });
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        runtime.spawn(async move {
+            if let Ok(mut signals) = signal(kind) {
+                signals.recv().await;
+                INTERRUPTED.store(true, Ordering::SeqCst);
+            }
+        });
+    }
     let tmp = tempfile::Builder::new().prefix("cachesweeper-chaos.").tempdir_in(std::env::temp_dir())?;
     // The servers run as other users.
     use std::os::unix::fs::PermissionsExt as _;
