@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::audit::Findings;
 use crate::phases::{Expected, Fault, Phase};
-use crate::run::is_of_database;
+use crate::run::{Faults, is_of_database};
 use crate::spec::Naive;
 use crate::worker::Failed;
 
@@ -16,6 +16,16 @@ use crate::worker::Failed;
 pub(crate) struct Baseline {
     median: u64,
     hit_ratio: f64,
+}
+
+/// What a phase is played with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
+    pub(crate) orms: &'a str,
+    pub(crate) database: &'a str,
+    pub(crate) naive: Option<Naive>,
+    /// Whether the hit ratio must be back in time.
+    pub(crate) timed: bool,
 }
 
 /// One phase's result.
@@ -46,6 +56,7 @@ pub(crate) struct Outcome {
     stale_ack: u64,
     stale_commit: u64,
     stale_unclaimed: u64,
+    excuses: std::collections::BTreeMap<&'static str, u64>,
     failed_pages: u64,
     failed_saves: u64,
     median_ms: f64,
@@ -68,15 +79,8 @@ fn quantile(sorted: &[u64], share: f64) -> u64 {
 }
 
 impl Outcome {
-    pub(crate) fn new(
-        phase: &Phase,
-        orms: &str,
-        database: &str,
-        naive: Option<Naive>,
-        mut found: Findings,
-        faults: (u64, (u64, u64)),
-        baseline: Option<Baseline>,
-    ) -> Self {
+    pub(crate) fn new(phase: &Phase, stage: &Setting<'_>, mut found: Findings, faults: Faults, baseline: Option<Baseline>) -> Self {
+        let Setting { orms, database, naive, timed } = *stage;
         let (faults, (from, until)) = faults;
         found.latencies.sort_unstable();
         found.hits_at.sort_unstable();
@@ -110,6 +114,7 @@ impl Outcome {
             stale_ack: found.stale_ack,
             stale_commit: found.stale_commit,
             stale_unclaimed: found.stale_unclaimed,
+            excuses: found.excuses.clone(),
             failed_pages: found.read_errors.values().sum(),
             failed_saves: found.write_errors.values().sum(),
             median_ms: median as f64 / 1e6,
@@ -125,7 +130,7 @@ impl Outcome {
         if phase.is_baseline() {
             outcome.slow_share = Some(ratio(slow, found.latencies.len() as u64));
         }
-        outcome.problems = outcome.judge(phase, &found, baseline.is_some());
+        outcome.problems = outcome.judge(phase, &found, timed && baseline.is_some());
         let examples = if phase.expected == Expected::Stale { &found.examples[..found.examples.len().min(2)] } else { &found.examples[..] };
         let unclaimed = found.unclaimed_examples.iter().take(2);
         outcome.examples =

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::audit::{Findings, Terms, audit};
 use crate::cli::{DatabaseChoice, OrmChoice, RunArgs};
 use crate::crew::Crew;
@@ -11,12 +13,12 @@ use crate::db::Db;
 use crate::history;
 use crate::nemesis::Nemesis;
 use crate::phases::{Expected, Fault, Phase, QUICK, all};
-use crate::report::{Outcome, Report};
+use crate::report::{Outcome, Report, Setting};
 use crate::servers::{DatabaseKind, DatabaseServer};
 use crate::spec::{Naive, Orm, Role, Spec, Times};
 use crate::worker::Failed;
 
-/// Set by Ctrl-C: everything is taken down in order.
+/// Set by Ctrl-C, or SIGTERM: everything is taken down in order.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// How long the load goes on after the faults: the hit ratio has to come back in that time.
@@ -27,11 +29,14 @@ const DELIVERY: Duration = Duration::from_secs(1);
 /// Runs what was asked for; `true` if all came out as expected.
 pub(crate) fn run(args: &RunArgs) -> Result<bool, Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    runtime.spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            INTERRUPTED.store(true, Ordering::SeqCst);
-        }
-    });
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        runtime.spawn(async move {
+            if let Ok(mut signals) = signal(kind) {
+                signals.recv().await;
+                INTERRUPTED.store(true, Ordering::SeqCst);
+            }
+        });
+    }
     let tmp = tempfile::Builder::new().prefix("cachesweeper-chaos.").tempdir_in(std::env::temp_dir())?;
     // The servers run as other users.
     use std::os::unix::fs::PermissionsExt as _;
@@ -73,7 +78,7 @@ impl DatabaseChoice {
 }
 
 /// How many faults there were, and from when until when.
-type Faults = (u64, (u64, u64));
+pub(crate) type Faults = (u64, (u64, u64));
 
 /// Which ORMs take part in a phase at the same time.
 type Orms = &'static [Orm];
@@ -104,12 +109,14 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn play(self, report: &mut Report) -> Result<(), Failed> {
         let orms = self.orms.iter().map(|orm| format!("{orm:?}").to_lowercase()).collect::<Vec<_>>().join("+");
+        // A quick run is a test, and a test asserts no time.
+        let setting = Setting { orms: &orms, database: self.kind.name(), naive: self.args.naive, timed: !self.args.quick };
         if let Some(scheme) = self.args.naive {
             for name in ["none", "kill-before-release"] {
                 let mut phase = all().into_iter().find(|phase| phase.name == name).ok_or("a phase is gone")?;
                 phase.expected = Expected::Stale;
                 let (findings, faults) = self.perform(&phase, Some(scheme))?;
-                report.add(Outcome::new(&phase, &orms, self.kind.name(), Some(scheme), findings, faults, None));
+                report.add(Outcome::new(&phase, &setting, findings, faults, None));
             }
             return Ok(());
         }
@@ -117,7 +124,7 @@ impl Stage<'_> {
             for assumption in &self.args.broken {
                 let phase = assumption.phase();
                 let (findings, faults) = self.perform(&phase, None)?;
-                report.add(Outcome::new(&phase, &orms, self.kind.name(), None, findings, faults, None));
+                report.add(Outcome::new(&phase, &setting, findings, faults, None));
             }
             return Ok(());
         }
@@ -125,7 +132,7 @@ impl Stage<'_> {
         for phase in self.chosen()? {
             let baseline = &mut baselines[usize::from(phase.strict)];
             let (findings, faults) = self.perform(&phase, None)?;
-            let outcome = Outcome::new(&phase, &orms, self.kind.name(), None, findings, faults, *baseline);
+            let outcome = Outcome::new(&phase, &setting, findings, faults, *baseline);
             if phase.is_baseline() {
                 *baseline = Some(outcome.baseline());
             }
@@ -136,7 +143,8 @@ impl Stage<'_> {
             let mut phase = all().swap_remove(0);
             phase.expected = Expected::Stale;
             let (findings, faults) = self.perform(&phase, Some(Naive::AfterSave))?;
-            report.add(Outcome::new(&phase, &orms, self.kind.name(), Some(Naive::AfterSave), findings, faults, None));
+            let setting = Setting { naive: Some(Naive::AfterSave), ..setting };
+            report.add(Outcome::new(&phase, &setting, findings, faults, None));
         }
         Ok(())
     }

@@ -70,9 +70,12 @@ impl Task {
     }
 
     fn write(&self, conn: &mut Db, plan: Plan, op: i64) -> QueryResult<()> {
+        // Before the transaction, whose snapshot must not be older than the locks that it takes: on MySQL and MariaDB the library
+        // finds a reply's article by that snapshot, and the promise is about ancestors that do not move meanwhile.
+        let comments = comment::table.filter(comment::article_id.eq(plan.article())).select(comment::id).load(conn)?;
         let written = self.sweeper.transaction(conn, |conn| {
             let mut written = Written::new(plan, op);
-            self.statements(conn, plan, &mut written)?;
+            self.statements(conn, plan, comments.clone(), &mut written)?;
             if let Some(sql) = written.log_sql() {
                 conn.batch_execute(&sql)?;
             }
@@ -88,7 +91,7 @@ impl Task {
         Ok(())
     }
 
-    fn statements(&self, conn: &mut Db, plan: Plan, written: &mut Written) -> QueryResult<()> {
+    fn statements(&self, conn: &mut Db, plan: Plan, mut comments: Vec<i64>, written: &mut Written) -> QueryResult<()> {
         if let Plan::Article(id) = plan {
             self.sweeper.update_and_sweep(conn, article::table.find(id), article::version.eq(article::version + 1))?;
             let version = article::table.find(id).select(article::version).first(conn)?;
@@ -96,7 +99,6 @@ impl Task {
             return Ok(());
         }
         let home = plan.article();
-        let mut comments: Vec<i64> = comment::table.filter(comment::article_id.eq(home)).select(comment::id).load(conn)?;
         fastrand::shuffle(&mut comments);
         if let (Plan::Insert(_), 0..=5) | (Plan::Delete(_), 0..=3) = (plan, comments.len()) {
             return self.insert(conn, home, written);
@@ -153,7 +155,7 @@ impl Task {
     }
 
     fn raise_reply(&self, conn: &mut Db, id: i64, written: &mut Written) -> QueryResult<()> {
-        // So that its comment cannot move in the same moment: the promise is about those that do not.
+        // So that its comment cannot move in the same moment.
         conn.batch_execute(&format!("SELECT id FROM comment WHERE id = {id} FOR UPDATE"))?;
         if self.sweeper.update_and_sweep(conn, reply::table.find(id), reply::version.eq(reply::version + 1))? > 0 {
             let version = reply::table.find(id).select(reply::version).first(conn)?;

@@ -65,9 +65,13 @@ impl Task {
     }
 
     async fn write(&self, plan: Plan, op: i64) -> Result<(), DbErr> {
+        // Before the transaction, whose snapshot must not be older than the locks that it takes: on MySQL and MariaDB the library
+        // finds a reply's article by that snapshot, and the promise is about ancestors that do not move meanwhile.
+        let rows = comment::Entity::find().filter(comment::Column::ArticleId.eq(plan.article())).all(&self.db).await?;
+        let comments = rows.into_iter().map(|row| row.id).collect();
         let txn = self.db.begin().await?;
         let mut written = Written::new(plan, op);
-        self.statements(&txn, plan, &mut written).await?;
+        self.statements(&txn, plan, comments, &mut written).await?;
         if let Some(sql) = written.log_sql() {
             txn.execute_unprepared(&sql).await?;
         }
@@ -82,7 +86,7 @@ impl Task {
         Ok(())
     }
 
-    async fn statements(&self, txn: &SweepTransaction, plan: Plan, written: &mut Written) -> Result<(), DbErr> {
+    async fn statements(&self, txn: &SweepTransaction, plan: Plan, mut comments: Vec<i64>, written: &mut Written) -> Result<(), DbErr> {
         if let Plan::Article(id) = plan {
             let row = article::Entity::find_by_id(id).lock_exclusive().one(txn).await?;
             let Some(row) = row else { return Ok(()) };
@@ -92,8 +96,6 @@ impl Task {
             return Ok(());
         }
         let home = plan.article();
-        let rows = comment::Entity::find().filter(comment::Column::ArticleId.eq(home)).all(txn).await?;
-        let mut comments: Vec<i64> = rows.into_iter().map(|row| row.id).collect();
         fastrand::shuffle(&mut comments);
         if let (Plan::Insert(_), 0..=5) | (Plan::Delete(_), 0..=3) = (plan, comments.len()) {
             return self.insert(txn, home, written).await;
@@ -102,7 +104,7 @@ impl Task {
         // In one order, so that two such transactions do not wait for each other in a circle.
         chosen.sort_unstable();
         for id in chosen {
-            // The lock also keeps a reply's comment where it is: the promise is about those that do not move in the same moment.
+            // The lock also keeps a reply's comment where it is.
             let Some(row) = comment::Entity::find_by_id(id).lock_exclusive().one(txn).await? else { continue };
             match plan {
                 Plan::Move(_) => {
