@@ -42,7 +42,7 @@ impl Process {
             state.lives.len() - 1
         };
         let knobs = &world.knobs;
-        let built = Sweeper::builder()
+        let builder = Sweeper::builder()
             .store(Arc::new(Network::new(world.clone(), life)))
             .clock(Arc::new(ProcessClock::new(world.clone(), life)))
             .graph(graph(knobs.stamped))
@@ -56,9 +56,9 @@ impl Process {
             .store_timeout(ms(knobs.store_timeout))
             .lease_wait(ms(knobs.lease_wait))
             .flight_wait(ms(knobs.flight_wait))
-            .unknown_commit_limit(ms(knobs.unknown_limit))
-            .build();
-        let sweeper = built.expect("the knobs are within their limits");
+            .unknown_commit_limit(ms(knobs.unknown_limit));
+        let builder = if world.profile.strict { builder.strict() } else { builder };
+        let sweeper = builder.build().expect("the knobs are within their limits");
         world.trace(|| format!("p{life} starts, as process {slot}; its clock is off by {} us", world.state_offset(life)));
         Self { world: world.clone(), life, sweeper, tasks: Arc::default() }
     }

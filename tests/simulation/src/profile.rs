@@ -39,6 +39,8 @@ pub struct Profile {
     pub lands_late: bool,
     /// Logs with an open hold are evicted too.
     pub evicts_holds: bool,
+    /// Strict mode.
+    pub strict: bool,
     /// Closures show data that were loaded before the lookup.
     pub loads_early: bool,
     /// Commits outside of their hold are claimed too.
@@ -57,6 +59,7 @@ const SOUND: Profile = Profile {
     skew_times: 1,
     lands_late: false,
     evicts_holds: false,
+    strict: false,
     loads_early: false,
     claims_all: false,
     only_acked: false,
@@ -77,6 +80,8 @@ pub const PROFILES: &[Profile] = &[
         only_acked: true,
         ..FAULTS
     },
+    Profile { name: "strict", about: "as evict, in strict mode: everything is promised again", evicts_holds: true, strict: true, ..FAULTS },
+    Profile { name: "lost-holds", about: "as strict, without strict mode", broken: true, evicts_holds: true, ..FAULTS },
     Profile { name: "skew", about: "clocks differ by more than max_clock_skew and the hold", broken: true, skew_times: 30, ..FAULTS },
     Profile {
         name: "unrenewed",

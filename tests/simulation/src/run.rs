@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cachesweeper_core::face::Face;
-use cachesweeper_core::{Leftovers, Outcome};
+use cachesweeper_core::{Leftovers, Outcome, Reason};
 use fastrand::Rng;
 use serde::Serialize;
 use tokio::task::LocalSet;
@@ -155,6 +155,11 @@ async fn probe(world: &Arc<World>, processes: &[Process], rng: &mut Rng) {
                 for ask in [Ask::default(), Ask { nested: true, by_row: true, ..Ask::default() }] {
                     let first = reader.show(kind, id, ask).await;
                     let second = reader.show(kind, id, ask).await;
+                    if matches!(second, Some(Outcome::Bypass(Reason::Adopted))) {
+                        // Strict mode: its log is new, and waits once.
+                        tokio::time::sleep(ms(world.knobs.longest_hold() + 2 * world.knobs.max_skew + 10)).await;
+                        reader.show(kind, id, ask).await;
+                    }
                     // The TTL may have ended in between, but not twice.
                     if second != Some(Outcome::Hit) && reader.show(kind, id, ask).await != Some(Outcome::Hit) {
                         let kind = kind.name();

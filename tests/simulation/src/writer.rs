@@ -404,7 +404,7 @@ impl Writer {
                 let write = &state.history.writes[underway.number];
                 write.records.is_subset(&held.records) && write.clock.zip(held.until).is_some_and(|(clock, until)| clock <= until)
             };
-            if promised && !self.process.world.profile.evicts_holds {
+            if promised && (!self.process.world.profile.evicts_holds || self.process.world.profile.strict) {
                 self.acknowledge(&underway, logs).await;
             }
         }
