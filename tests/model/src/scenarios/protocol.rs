@@ -148,6 +148,7 @@ pub(super) const ALL: &[Scenario] = &[
             nested(s);
             s.fragments[1].serve_stale = Some(2);
             readers(s, &[0, 0]);
+            s.filled = true;
         },
     ),
     never(Small, "two nodes", "one fragment of two records on two nodes", &[], two_nodes),
@@ -162,6 +163,7 @@ pub(super) const ALL: &[Scenario] = &[
         s.budget.crash = 1;
         s.ticks = 2;
         s.writers[1].style = Style::Autocommit;
+        s.filled = true;
     }),
     never(Small, "a child moves", "a child moves while its sibling is saved: the new parent's fragment", &[Seen::Moved], |s| {
         siblings(s);
