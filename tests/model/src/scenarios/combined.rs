@@ -133,7 +133,7 @@ pub(super) const ALL: &[Scenario] = &[
         siblings(s);
         s.writers[0].change = Change::Update;
         s.fragments = vec![Fragment::of(&[0])];
-        readers(s, &[0, 0]);
+        readers(s, &[0]);
         s.budget.crash = 1;
     }),
     never(
@@ -151,6 +151,7 @@ pub(super) const ALL: &[Scenario] = &[
     never(Full, "a child moves, two readers", "a child moves while its sibling is saved; readers of both parents", &[Seen::Moved], |s| {
         siblings(s);
         readers(s, &[0, 1]);
+        s.filled = true;
     }),
     never(Full, "a child moves in a plain transaction", "the mover's transaction is not seen to its end", &[Seen::Moved], |s| {
         siblings(s);

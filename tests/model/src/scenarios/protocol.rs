@@ -182,6 +182,7 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             article_moves(s);
             readers(s, &[1]);
+            s.filled = true;
             s.claims = vec![Claim::Ack];
         },
     ),
