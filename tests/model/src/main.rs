@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use cachesweeper_model::run::{Outcome, Verdict, check};
+use cachesweeper_model::run::{Limits, Outcome, Verdict, check};
 use cachesweeper_model::scenarios::{Scenario, Set, all};
 use cachesweeper_model::table;
 use clap::{Parser, ValueEnum};
@@ -29,6 +29,9 @@ struct Cli {
     /// A scenario that takes longer is reported as not finished.
     #[arg(long, value_name = "SECS", default_value_t = 1800)]
     timeout: u64,
+    /// So is one that takes more than so many million steps from state to state: ten million take 1 to 4 GiB of memory.
+    #[arg(long, value_name = "MILLIONS", default_value_t = 60)]
+    steps: usize,
     /// Prints the table as Markdown.
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
@@ -65,10 +68,10 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let limit = Duration::from_secs(cli.timeout);
+    let limits = Limits { time: Duration::from_secs(cli.timeout), steps: cli.steps.max(1).saturating_mul(1_000_000) };
     let mut outcomes = Vec::with_capacity(chosen.len());
     for scenario in chosen {
-        let outcome = check(scenario, cli.threads.max(1), limit);
+        let outcome = check(scenario, cli.threads.max(1), limits);
         eprintln!("{}", table::line(&outcome));
         if cli.only.is_some() || (outcome.verdict == Verdict::FoundStale && !outcome.met) {
             outcome.trace.iter().for_each(|step| eprintln!("    {step}"));

@@ -125,7 +125,11 @@ impl Checked {
         match who {
             Who::Writer(index) => {
                 state.writers[index].edit(|writer| {
-                    if let Stage::Marking(_, known) | Stage::Renewing(_, known, _) | Stage::Ending(_, known, _) = &mut writer.stage {
+                    if let Stage::Marking(_, known)
+                    | Stage::Renewing(_, known, _)
+                    | Stage::Holding(_, known, ..)
+                    | Stage::Ending(_, known, _) = &mut writer.stage
+                    {
                         *known = batch;
                     }
                 });

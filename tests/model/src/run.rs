@@ -47,19 +47,28 @@ pub struct Outcome {
     pub trace: Vec<String>,
 }
 
+/// Where a run ends, finished or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Its time.
+    pub time: Duration,
+    /// Its steps from state to state, which is what its memory goes by.
+    pub steps: usize,
+}
+
 /// Checks every interleaving of a scenario, breadth first.
-pub fn check(scenario: &Scenario, threads: usize, limit: Duration) -> Outcome {
+pub fn check(scenario: &Scenario, threads: usize, limits: Limits) -> Outcome {
     let model = Checked::new(scenario.setup());
     let seen = model.seen.clone();
     let begun = Instant::now();
-    let checker = model.checker().threads(threads).timeout(limit).spawn_bfs().join();
+    let checker = model.checker().threads(threads).timeout(limits.time).target_state_count(limits.steps).spawn_bfs().join();
     let elapsed = begun.elapsed();
     let found = checker.discovery("never stale");
     let missing: Vec<String> =
         scenario.must_see().into_iter().filter(|&sight| !seen.has(sight)).map(|sight| sight.text().to_owned()).collect();
     let verdict = match found {
         Some(_) => Verdict::FoundStale,
-        None if elapsed >= limit => Verdict::NotFinished,
+        None if elapsed >= limits.time || checker.state_count() >= limits.steps => Verdict::NotFinished,
         None if missing.is_empty() => Verdict::NeverStale,
         None => Verdict::Vacuous(missing),
     };

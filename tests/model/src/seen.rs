@@ -50,6 +50,7 @@ seen! {
     Renew "a renewed hold",
     Unknown "a COMMIT of unknown outcome that had taken effect",
     MustArrive "a release that had to arrive",
+    HeldToRelease "a hold on several logs just to release them",
     Compacted "a compaction",
     FoundLater "a record found only after COMMIT",
     Refused "a write refused because it could not be marked",

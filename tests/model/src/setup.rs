@@ -166,6 +166,8 @@ pub enum Scheme {
     NoTaint,
     /// Fills use tokens that are read again after the data were loaded.
     TokensReadAgain,
+    /// Several logs without a hold are released one after the other, with no hold before.
+    ReleaseOneByOne,
     /// An unstorable render is joined while it runs.
     JoinRunningBypass,
 }

@@ -43,12 +43,23 @@ pub struct State {
 /// What is owed to nodes, under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Courier {
-    /// What it brings.
-    pub owed: Vec<Pending>,
+    /// How far it is.
+    pub leg: Leg,
     /// The machine.
     pub append: Append,
     /// Its messages.
     pub batch: Batch,
+}
+
+/// How far a delivery is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Leg {
+    /// It brings what is owed.
+    Owed(Vec<Pending>),
+    /// It holds the whole sweeps of what it has brought: the place of the first log that is held, and the hold.
+    Hold(Mark, usize, Mark),
+    /// It invalidates them; whether that must arrive.
+    Invalidate(Mark, bool),
 }
 
 /// Where a writer is.
@@ -62,6 +73,8 @@ pub enum Stage {
     Open,
     /// The hold is opened anew.
     Renewing(Append, Batch, Mark),
+    /// Several logs without a hold are held before they are released: the place of the first, and the hold.
+    Holding(Append, Batch, usize, Mark),
     /// The release is on its way; whether it must arrive.
     Ending(Append, Batch, bool),
     /// It waits for the delivery of what could not be marked.
@@ -111,7 +124,9 @@ impl Writer {
     /// Its messages under way.
     pub fn batch(&self) -> Option<&Batch> {
         match &self.stage {
-            Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Ending(_, batch, _) => Some(batch),
+            Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Holding(_, batch, ..) | Stage::Ending(_, batch, _) => {
+                Some(batch)
+            }
             _ => None,
         }
     }

@@ -18,7 +18,11 @@ fn time(micros: cachesweeper_core::Micros) -> String {
 
 fn uid(uid: cachesweeper_core::version::Uid) -> String {
     let bytes = uid.to_bytes();
-    format!("u{}", u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]))
+    match u32::from_be_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]) {
+        // A head gets its name when it lands.
+        u32::MAX => "new".into(),
+        random => format!("u{random}"),
+    }
 }
 
 fn event(event: &Event) -> String {
@@ -78,17 +82,18 @@ impl Checked {
             Who::Reader(index) => format!("reader {index}"),
             Who::Courier(process) => format!("the deliverer of process {process}"),
         };
+        let next = |from: Who, node: usize| {
+            let (_, batch) = before.busy().find(|(other, _)| *other == from)?;
+            Some(&batch.ops[batch.next(node)?])
+        };
         let message = |from: Who, node: usize| {
-            let batch = before.busy().find(|(other, _)| *other == from).map(|(_, batch)| batch);
-            batch.and_then(|batch| batch.next(node).map(|next| &batch.ops[next])).map_or_else(String::new, |op| {
-                let found = before.items.get(&(op.node, op.key.as_str().into()));
-                let reply = match (crate::store::run(&mut (*before.items).clone(), op), found) {
-                    (Reply::Value(value), _) => self.value(&op.key, &value),
-                    (Reply::Done, _) => "done".into(),
-                    _ => "no".into(),
-                };
-                format!("{} -> {reply}", self.op(op))
-            })
+            let op = next(from, node)?;
+            let reply = match crate::store::run(&mut (*before.items).clone(), op) {
+                Reply::Value(value) => self.value(&op.key, &value),
+                Reply::Done => "done".into(),
+                _ => "no".into(),
+            };
+            Some(format!("{} -> {reply}", self.op(op)))
         };
         let step = match action {
             Action::Tick => format!("time passes: it is {}", after.now),
@@ -100,7 +105,10 @@ impl Checked {
             Action::Unknown(index) => format!("writer {index} loses its database connection during COMMIT"),
             Action::Crash(index) => format!("writer {index} is killed"),
             Action::Read(index, _) => {
-                format!("reader {index} begins (committed {:?}, acknowledged {:?})", before.db.truth, before.db.acked)
+                format!(
+                    "reader {index} begins, and its first message arrives (committed {:?}, acknowledged {:?})",
+                    before.db.truth, before.db.acked
+                )
             }
             Action::LookUp(index) => format!("reader {index} looks up what its page shows"),
             Action::Load(index, pause) => {
@@ -110,10 +118,13 @@ impl Checked {
             Action::Leave(index) => format!("reader {index}'s caller goes away"),
             Action::Owed(process) => format!("process {process} sends what it owes"),
             Action::Deliver(from, node, pause) => {
-                format!("{}: {}{}", who(from), message(from, node), if pause { ", and stands still" } else { "" })
+                format!("{}: {}{}", who(from), message(from, node).unwrap_or_default(), if pause { ", and stands still" } else { "" })
             }
-            Action::Duplicate(from, node) => format!("{}: {}, which will arrive twice", who(from), message(from, node)),
-            Action::Cut(from, node) => format!("{}'s connection to node {node} breaks before: {}", who(from), message(from, node)),
+            Action::Duplicate(from, node) => format!("{}: {}, which will arrive twice", who(from), message(from, node).unwrap_or_default()),
+            Action::Cut(from, node) => {
+                let op = next(from, node).map_or_else(String::new, |op| self.op(op));
+                format!("{}'s connection to node {node} breaks before: {op}", who(from))
+            }
             Action::Land(index) => {
                 let op = &before.late[index].ops[0].0;
                 format!("late: {}", self.op(op))

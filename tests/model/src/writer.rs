@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 
 use cachesweeper_core::health::Pending;
-use cachesweeper_core::protocol::{Append, Input, LogAddress, Machine, Step};
+use cachesweeper_core::protocol::{Append, Appended, Input, LogAddress, Machine, Step};
 use cachesweeper_core::version::Uid;
 use cachesweeper_core::{Mark, Micros, Policy, Tick};
 
 use crate::model::Checked;
 use crate::scheme::UNNAMED;
 use crate::seen::Seen;
-use crate::setup::{Change, Style};
-use crate::state::{Courier, NONE, Stage, State, Writer};
+use crate::setup::{Change, Scheme, Style};
+use crate::state::{Courier, Leg, NONE, Stage, State, Writer};
 use crate::store::Batch;
 
 /// The random part of the first uid of what is owed.
@@ -116,7 +116,7 @@ impl Checked {
                 if matches!(spec.style, Style::Plain | Style::Autocommit) {
                     // Nobody may be left to release it.
                     let (_, failed) = writer.mark.logs();
-                    self.owe(state, spec.process, failed.to_vec(), writer.mark.deadline());
+                    self.owe(state, spec.process, &writer.mark, failed.to_vec(), writer.mark.deadline());
                 }
                 Self::put_writer(state, index, writer, Stage::Open);
             }
@@ -154,6 +154,10 @@ impl Checked {
                         Self::put_writer(state, index, writer, Stage::Open);
                     }
                 }
+            }
+            Stage::Holding(append, batch, first, fresh) => {
+                let replies = self.hear(state, process, &batch);
+                self.hold(state, index, writer, append, Input::Replies(replies), first, fresh);
             }
             Stage::Ending(append, batch, must_arrive) => {
                 let replies = self.hear(state, process, &batch);
@@ -247,7 +251,42 @@ impl Checked {
         self.release(state, index, writer);
     }
 
-    fn release(&self, state: &mut State, index: usize, writer: Writer) {
+    /// What `Face::release` does: several logs without a hold are held first, if only for a moment.
+    fn release(&self, state: &mut State, index: usize, mut writer: Writer) {
+        let rules = self.world.setup.rules;
+        let tick = self.writer_tick(&mut writer, index, state.now);
+        let hold = writer.mark.begin_hold(rules, rules.hold, tick).filter(|_| self.world.setup.scheme != Scheme::ReleaseOneByOne);
+        match hold {
+            Some((first, fresh, append)) => self.hold(state, index, writer, append, Input::Start, first, fresh),
+            None => self.release_held(state, index, writer),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the parts of a stage")]
+    fn hold(&self, state: &mut State, index: usize, mut writer: Writer, mut append: Append, input: Input, first: usize, fresh: Mark) {
+        let process = self.world.setup.writers[index].process;
+        let mut input = input;
+        loop {
+            let tick = self.writer_tick(&mut writer, index, state.now);
+            match append.advance(input, tick) {
+                Step::Run(ops) => {
+                    let batch = self.send(state, process, ops);
+                    if !batch.is_complete() {
+                        return Self::put_writer(state, index, writer, Stage::Holding(append, batch, first, fresh));
+                    }
+                    input = Input::Replies(self.hear(state, process, &batch));
+                }
+                Step::Sleep(_) => return,
+                Step::Done(appended) => {
+                    self.seen.note(Seen::HeldToRelease);
+                    writer.mark = writer.mark.held(first, fresh, &appended);
+                    return self.release_held(state, index, writer);
+                }
+            }
+        }
+    }
+
+    fn release_held(&self, state: &mut State, index: usize, writer: Writer) {
         let (append, must_arrive) = writer.mark.begin_release(self.world.setup.rules, self.writer_clock(index, state.now));
         if must_arrive && writer.made.is_some() {
             self.seen.note(Seen::MustArrive);
@@ -272,7 +311,7 @@ impl Checked {
                 Step::Done(appended) => {
                     if spec.style != Style::BumpAfterCommit {
                         let owed = writer.mark.still_owed(&appended, must_arrive);
-                        self.owe(state, spec.process, owed, NONE);
+                        self.owe(state, spec.process, &writer.mark, owed, NONE);
                     }
                     let made = writer.made.clone().filter(|_| !writer.unknown).unwrap_or_default();
                     if self.world.setup.ack_at_delivery && !made.is_empty() && !state.health[spec.process].owed().is_empty() {
@@ -308,32 +347,34 @@ impl Checked {
         let mut writer = (*state.writers[index]).clone();
         self.seen.note(if writer.made.is_some() { Seen::Crash } else { Seen::CrashEarly });
         self.unlock(state, index);
-        if let Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Ending(_, batch, _) = &mut writer.stage {
+        if let Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Holding(_, batch, ..) | Stage::Ending(_, batch, _) =
+            &mut writer.stage
+        {
             self.lose(state, batch);
         }
         Self::over(state, index);
     }
 
-    /// Remembers what a process owes to nodes.
-    fn owe(&self, state: &mut State, process: usize, logs: Vec<LogAddress>, until: Micros) {
-        if !state.health.is_empty() && !logs.is_empty() {
-            state.health.edit(|health| {
-                for LogAddress { node, key } in logs {
-                    health[process].owe(Pending { node, key }, until);
-                }
-            });
+    /// Remembers what a process owes to nodes, and the whole sweep with it.
+    fn owe(&self, state: &mut State, process: usize, sweep: &Mark, logs: Vec<LogAddress>, until: Micros) {
+        if state.health.is_empty() || logs.is_empty() {
+            return;
         }
+        let pending = |LogAddress { node, key }: &LogAddress| Pending { node: *node, key: key.clone() };
+        let (held, failed) = sweep.logs();
+        state.health.edit(|health| {
+            logs.iter().for_each(|log| health[process].owe(pending(log), until));
+            health[process].owe_sweep(held.iter().chain(failed).map(pending));
+        });
     }
 
     /// A process sends what it owes.
     pub(crate) fn deliver_owed(&self, state: &mut State, process: usize) {
         let owed = state.health[process].owed();
         let logs = owed.iter().map(|pending| LogAddress { node: pending.node, key: pending.key.clone() }).collect();
-        // What is owed is named at once: an event keeps its name.
-        let tick = Tick { random: OWED + u64::from(state.uids), ..self.courier_tick(state, process) };
-        state.uids += 1;
+        let tick = self.owed_tick(state, process);
         let append = Append::invalidate(self.world.setup.rules, logs, &[Uid::new(tick)], tick.now);
-        self.courier(state, process, owed, append, Input::Start);
+        self.courier(state, process, Leg::Owed(owed), append, Input::Start);
     }
 
     fn courier_tick(&self, state: &State, process: usize) -> Tick {
@@ -343,10 +384,10 @@ impl Checked {
     pub(crate) fn courier_heard(&self, state: &mut State, process: usize) {
         let Some(courier) = state.couriers[process].take() else { return };
         let replies = self.hear(state, process, &courier.batch);
-        self.courier(state, process, courier.owed.clone(), courier.append.clone(), Input::Replies(replies));
+        self.courier(state, process, courier.leg.clone(), courier.append.clone(), Input::Replies(replies));
     }
 
-    fn courier(&self, state: &mut State, process: usize, owed: Vec<Pending>, mut append: Append, input: Input) {
+    fn courier(&self, state: &mut State, process: usize, leg: Leg, mut append: Append, input: Input) {
         let mut input = input;
         loop {
             let tick = self.courier_tick(state, process);
@@ -354,25 +395,66 @@ impl Checked {
                 Step::Run(ops) => {
                     let batch = self.send(state, process, ops);
                     if !batch.is_complete() {
-                        state.couriers[process] = Some(crate::hashed::Hashed::new(Courier { owed, append, batch }));
+                        state.couriers[process] = Some(crate::hashed::Hashed::new(Courier { leg, append, batch }));
                         return;
                     }
                     input = Input::Replies(self.hear(state, process, &batch));
                 }
                 Step::Sleep(_) => return,
-                Step::Done(appended) => {
-                    let now = self.world.clock(process, state.now);
-                    let failed: BTreeSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
-                    let delivered: Vec<&Pending> =
-                        owed.iter().enumerate().filter(|(position, _)| !failed.contains(position)).map(|(_, pending)| pending).collect();
-                    if !delivered.is_empty() {
-                        self.seen.note(Seen::Delivered);
-                    }
-                    state.health.edit(|health| delivered.iter().for_each(|pending| health[process].deliver(pending, now)));
-                    return self.settle_owing(state, process);
-                }
+                Step::Done(appended) => return self.courier_done(state, process, leg, &appended),
             }
         }
+    }
+
+    fn courier_done(&self, state: &mut State, process: usize, leg: Leg, appended: &Appended) {
+        match leg {
+            Leg::Owed(owed) => self.delivered(state, process, &owed, appended),
+            Leg::Hold(mark, first, fresh) => self.courier_releases(state, process, mark.held(first, fresh, appended)),
+            Leg::Invalidate(mark, must_arrive) => {
+                self.owe(state, process, &mark, mark.still_owed(appended, must_arrive), NONE);
+                self.settle_owing(state, process);
+            }
+        }
+    }
+
+    /// What is owed was delivered; the whole sweeps that it belongs to are invalidated once more.
+    fn delivered(&self, state: &mut State, process: usize, owed: &[Pending], appended: &Appended) {
+        let now = self.world.clock(process, state.now);
+        let failed: BTreeSet<usize> = appended.failed.iter().map(|(log, _)| *log).collect();
+        let delivered = owed.iter().enumerate().filter(|(position, _)| !failed.contains(position)).map(|(_, pending)| pending);
+        let delivered: Vec<&Pending> = delivered.collect();
+        if delivered.is_empty() {
+            return;
+        }
+        self.seen.note(Seen::Delivered);
+        let sweeps = state.health.edit(|health| {
+            delivered.iter().for_each(|pending| health[process].deliver(pending, now));
+            health[process].sweeps()
+        });
+        if sweeps.len() < 2 {
+            return self.settle_owing(state, process);
+        }
+        let mut mark = Mark::default();
+        let tick = self.owed_tick(state, process);
+        mark.invalidate_also(sweeps.into_iter().map(|Pending { node, key }| LogAddress { node, key }).collect(), tick);
+        let rules = self.world.setup.rules;
+        let tick = self.owed_tick(state, process);
+        match mark.begin_hold(rules, rules.hold, tick) {
+            Some((first, fresh, append)) => self.courier(state, process, Leg::Hold(mark, first, fresh), append, Input::Start),
+            None => self.courier_releases(state, process, mark),
+        }
+    }
+
+    fn courier_releases(&self, state: &mut State, process: usize, mark: Mark) {
+        let (append, must_arrive) = mark.begin_release(self.world.setup.rules, self.world.clock(process, state.now));
+        self.courier(state, process, Leg::Invalidate(mark, must_arrive), append, Input::Start);
+    }
+
+    /// An event of what is owed is named at once, and keeps its name.
+    fn owed_tick(&self, state: &mut State, process: usize) -> Tick {
+        let random = OWED + u64::from(state.uids);
+        state.uids += 1;
+        Tick { random, ..self.courier_tick(state, process) }
     }
 
     /// Writers whose invalidations have arrived have kept their promise.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use cachesweeper_model::run::{Verdict, check};
+use cachesweeper_model::run::{Limits, Verdict, check};
 use cachesweeper_model::scenarios::{Expectation, Scenario, Set, all};
 use cachesweeper_model::setup::Budget;
 
@@ -12,8 +12,10 @@ fn named(name: &str) -> &'static Scenario {
     all().find(|scenario| scenario.name == name).unwrap_or_else(|| panic!("there is no scenario {name:?}"))
 }
 
+const LIMITS: Limits = Limits { time: Duration::from_secs(600), steps: 10_000_000 };
+
 fn shows(name: &str) {
-    let outcome = check(named(name), 2, Duration::from_secs(600));
+    let outcome = check(named(name), 2, LIMITS);
     assert!(outcome.met, "{name}: {:?}\n{}", outcome.verdict, outcome.trace.join("\n"));
 }
 
@@ -45,14 +47,16 @@ fn removed_conditions_are_found_stale() {
 /// A run that is cut short shows nothing, and does not say that it did.
 #[test]
 fn a_run_that_is_cut_short_has_not_passed() {
-    let outcome = check(named("two restarts"), 2, Duration::from_millis(50));
-    assert_eq!((outcome.verdict, outcome.met), (Verdict::NotFinished, false));
+    for limits in [Limits { time: Duration::from_millis(50), ..LIMITS }, Limits { steps: 5_000, ..LIMITS }] {
+        let outcome = check(named("two restarts"), 2, limits);
+        assert_eq!((outcome.verdict, outcome.met), (Verdict::NotFinished, false));
+    }
 }
 
 /// A stale read is told step by step, down to the read.
 #[test]
 fn a_stale_read_is_told() {
-    let outcome = check(named("naive: bump in after_save"), 1, Duration::from_secs(600));
+    let outcome = check(named("naive: bump in after_save"), 1, LIMITS);
     let text = outcome.trace.join("\n");
     for step in ["writer 0 begins", "append to the log of row 0", "COMMIT takes effect", "get fragment 0", "STALE"] {
         assert!(text.contains(step), "{step:?} is missing in\n{text}");

@@ -2,7 +2,7 @@
 
 use cachesweeper_core::{Micros, Policy};
 
-use super::protocol::{article_moves, nested, never, siblings, skewed, strict, two_nodes};
+use super::protocol::{nested, never, siblings, skewed, strict, two_nodes};
 use super::{Scenario, Set, pages, readers, shared, writers};
 use crate::seen::Seen;
 use crate::setup::{Change, Claim, Evicted, Fragment, Style, Writer};
@@ -69,7 +69,10 @@ pub(super) const ALL: &[Scenario] = &[
         s.budget.evict = 1;
         s.budget.crash = 1;
     }),
-    never(Full, "two evictions", "two evictions of logs", &[], |s| s.budget.evict = 2),
+    never(Full, "two evictions", "two evictions of logs", &[], |s| {
+        s.budget.evict = 2;
+        readers(s, &[0]);
+    }),
     never(Full, "restart, crash", "the node restarts, and the writer is killed", &[Seen::BypassQuarantine], |s| {
         s.budget.restart = 1;
         s.budget.crash = 1;
@@ -89,11 +92,13 @@ pub(super) const ALL: &[Scenario] = &[
             s.budget.restart = 1;
             s.budget.cut = 1;
             s.ticks = 3;
+            readers(s, &[0]);
         },
     ),
     never(Full, "evicted log, lost replies", "a log is evicted, and a connection breaks: an add lands late", &[], |s| {
         s.budget.evict = 1;
         s.budget.cut = 1;
+        readers(s, &[0]);
     }),
     never(Full, "lost replies twice, crash", "two connections break, and the writer is killed", &[], |s| {
         s.budget.cut = 2;
@@ -113,10 +118,12 @@ pub(super) const ALL: &[Scenario] = &[
         readers(s, &[0, 0, 0]);
         s.budget.cut = 1;
         s.budget.pause = 1;
+        s.filled = true;
     }),
     never(Full, "two writers, three readers", "two writers, three readers", &[], |s| {
         writers(s, 2);
         readers(s, &[0, 0, 0]);
+        s.filled = true;
     }),
     never(Full, "three writers", "three writers of one record, one reader", &[], |s| {
         writers(s, 3);
@@ -126,7 +133,7 @@ pub(super) const ALL: &[Scenario] = &[
         siblings(s);
         s.writers[0].change = Change::Update;
         s.fragments = vec![Fragment::of(&[0])];
-        readers(s, &[0, 0]);
+        readers(s, &[0]);
         s.budget.crash = 1;
     }),
     never(
@@ -144,22 +151,13 @@ pub(super) const ALL: &[Scenario] = &[
     never(Full, "a child moves, two readers", "a child moves while its sibling is saved; readers of both parents", &[Seen::Moved], |s| {
         siblings(s);
         readers(s, &[0, 1]);
+        s.filled = true;
     }),
     never(Full, "a child moves in a plain transaction", "the mover's transaction is not seen to its end", &[Seen::Moved], |s| {
         siblings(s);
         s.writers[0].style = Style::Plain;
         readers(s, &[1]);
     }),
-    never(
-        Full,
-        "an article moves, two readers, G-ack",
-        "a comment is saved while its article moves; two readers",
-        &[Seen::FoundLater],
-        |s| {
-            article_moves(s);
-            s.claims = vec![Claim::Ack];
-        },
-    ),
     never(Full, "pages, two writers", "two writers, one page after another", &[Seen::PageFill, Seen::TooEarly], |s| {
         writers(s, 2);
         readers(s, &[0]);
@@ -213,6 +211,8 @@ pub(super) const ALL: &[Scenario] = &[
             shared(s);
             s.budget.leave = 1;
             s.budget.pause = 1;
+            s.filled = true;
+            s.ticks = 1;
         },
     ),
     never(
@@ -225,6 +225,7 @@ pub(super) const ALL: &[Scenario] = &[
             shared(s);
             s.readers[2].process = 3;
             s.rules.leases = true;
+            s.filled = true;
         },
     ),
     never(Full, "leases, evicted", "leases, whose items may be evicted; a holder may go away", &[Seen::LeaseBusy], |s| {
@@ -232,6 +233,8 @@ pub(super) const ALL: &[Scenario] = &[
         s.evicted = Evicted::Fragments;
         s.budget.evict = 1;
         s.budget.leave = 1;
+        s.filled = true;
+        s.ticks = 1;
     }),
     never(
         Full,
@@ -244,6 +247,7 @@ pub(super) const ALL: &[Scenario] = &[
             s.rules.leases = true;
             s.budget.crash = 1;
             s.ticks = 3;
+            s.filled = true;
         },
     ),
     never(
@@ -277,6 +281,7 @@ pub(super) const ALL: &[Scenario] = &[
             two_nodes(s);
             s.budget.restart = 1;
             s.ticks = 3;
+            s.filled = true;
         },
     ),
     never(Full, "two nodes, lost replies", "one fragment of two records on two nodes; a connection to one of them breaks", &[], |s| {
@@ -288,6 +293,7 @@ pub(super) const ALL: &[Scenario] = &[
         s.long_logs = true;
         s.budget.crash = 1;
         s.budget.evict = 1;
+        readers(s, &[0]);
     }),
     never(Full, "compaction, two writers", "long logs, two writers that compact, a repeated message", &[Seen::Compacted], |s| {
         writers(s, 2);
@@ -407,6 +413,7 @@ pub(super) const ALL: &[Scenario] = &[
         strict(s);
         readers(s, &[0, 0]);
         s.budget.evict = 1;
+        s.filled = true;
     }),
     never(Full, "strict, pages", "strict mode, pages: a log with an open hold is evicted", &[Seen::BypassAdopted, Seen::PageFill], |s| {
         strict(s);

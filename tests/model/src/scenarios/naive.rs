@@ -2,7 +2,7 @@
 
 use cachesweeper_core::Micros;
 
-use super::protocol::{nested, strict};
+use super::protocol::{late_nested, nested, strict};
 use super::{Scenario, Set, pages, readers, shared, writers};
 use crate::setup::{Scheme, Setup, Style};
 
@@ -83,4 +83,13 @@ pub(super) const ALL: &[Scenario] = &[
         s.rules.landing = Micros(0);
         s.late_landing = 1;
     }),
+    Scenario::stale(
+        Small,
+        "naive: releases one by one",
+        "a late COMMIT's logs are invalidated one after the other: an old fragment is kept inside a new one",
+        |s| {
+            late_nested(s);
+            s.scheme = Scheme::ReleaseOneByOne;
+        },
+    ),
 ];

@@ -26,6 +26,16 @@ pub(super) fn nested(s: &mut Setup) {
     s.writers = vec![Writer { row: 1, ..s.writers[0] }];
 }
 
+/// A child's COMMIT returns after its hold; its fragment is inside of its parent's, which is on another node.
+pub(super) fn late_nested(s: &mut Setup) {
+    nested(s);
+    s.rows[0].node = 1;
+    s.late_commit = true;
+    s.filled = true;
+    s.claims = vec![Claim::Ack];
+    readers(s, &[0]);
+}
+
 /// Two children of one parent: the first moves to another parent while the second is saved.
 pub(super) fn siblings(s: &mut Setup) {
     rows(s, &[None, None, Some(0), Some(0)]);
@@ -138,6 +148,7 @@ pub(super) const ALL: &[Scenario] = &[
             nested(s);
             s.fragments[1].serve_stale = Some(2);
             readers(s, &[0, 0]);
+            s.filled = true;
         },
     ),
     never(Small, "two nodes", "one fragment of two records on two nodes", &[], two_nodes),
@@ -152,6 +163,7 @@ pub(super) const ALL: &[Scenario] = &[
         s.budget.crash = 1;
         s.ticks = 2;
         s.writers[1].style = Style::Autocommit;
+        s.filled = true;
     }),
     never(Small, "a child moves", "a child moves while its sibling is saved: the new parent's fragment", &[Seen::Moved], |s| {
         siblings(s);
@@ -170,6 +182,7 @@ pub(super) const ALL: &[Scenario] = &[
         |s| {
             article_moves(s);
             readers(s, &[1]);
+            s.filled = true;
             s.claims = vec![Claim::Ack];
         },
     ),
@@ -242,4 +255,26 @@ pub(super) const ALL: &[Scenario] = &[
         s.budget.evict = 1;
         s.ticks = 3;
     }),
+    never(
+        Small,
+        "nested on two nodes, late COMMIT, G-ack",
+        "COMMIT returns after the hold: no old fragment stays inside of a new one",
+        &[Seen::MustArrive, Seen::HeldToRelease],
+        late_nested,
+    ),
+    never(
+        Full,
+        "nested on two nodes, Proceed, delivered",
+        "one of two nodes cannot be reached: no old fragment stays inside of a new one once it was delivered",
+        &[Seen::Proceeded, Seen::Delivered],
+        |s| {
+            late_nested(s);
+            s.late_commit = false;
+            s.health = true;
+            s.policy = Policy::Proceed;
+            s.ack_at_delivery = true;
+            s.budget.cut = 1;
+            s.writers[0].process = 4;
+        },
+    ),
 ];
