@@ -255,9 +255,12 @@ impl Checked {
     fn release(&self, state: &mut State, index: usize, mut writer: Writer) {
         let rules = self.world.setup.rules;
         let tick = self.writer_tick(&mut writer, index, state.now);
-        let hold = writer.mark.begin_hold(rules, rules.hold, tick).filter(|_| self.world.setup.scheme != Scheme::ReleaseOneByOne);
-        match hold {
-            Some((first, fresh, append)) => self.hold(state, index, writer, append, Input::Start, first, fresh),
+        let unheld = writer.mark.unheld_from(rules, tick.now).filter(|_| self.world.setup.scheme != Scheme::ReleaseOneByOne);
+        match unheld {
+            Some(first) => {
+                let (fresh, append) = Mark::begin(rules, writer.mark.logs().0[first..].to_vec(), rules.hold, tick);
+                self.hold(state, index, writer, append, Input::Start, first, fresh);
+            }
             None => self.release_held(state, index, writer),
         }
     }
@@ -279,7 +282,7 @@ impl Checked {
                 Step::Sleep(_) => return,
                 Step::Done(appended) => {
                     self.seen.note(Seen::HeldToRelease);
-                    writer.mark = writer.mark.held(first, fresh, &appended);
+                    writer.mark.held_from(first, fresh, &appended);
                     return self.release_held(state, index, writer);
                 }
             }
@@ -409,7 +412,10 @@ impl Checked {
     fn courier_done(&self, state: &mut State, process: usize, leg: Leg, appended: &Appended) {
         match leg {
             Leg::Owed(owed) => self.delivered(state, process, &owed, appended),
-            Leg::Hold(mark, first, fresh) => self.courier_releases(state, process, mark.held(first, fresh, appended)),
+            Leg::Hold(mut mark, first, fresh) => {
+                mark.held_from(first, fresh, appended);
+                self.courier_releases(state, process, mark);
+            }
             Leg::Invalidate(mark, must_arrive) => {
                 self.owe(state, process, &mark, mark.still_owed(appended, must_arrive), NONE);
                 self.settle_owing(state, process);
@@ -439,8 +445,11 @@ impl Checked {
         mark.invalidate_also(sweeps.into_iter().map(|Pending { node, key }| LogAddress { node, key }).collect(), tick);
         let rules = self.world.setup.rules;
         let tick = self.owed_tick(state, process);
-        match mark.begin_hold(rules, rules.hold, tick) {
-            Some((first, fresh, append)) => self.courier(state, process, Leg::Hold(mark, first, fresh), append, Input::Start),
+        match mark.unheld_from(rules, tick.now) {
+            Some(first) => {
+                let (fresh, append) = Mark::begin(rules, mark.logs().0[first..].to_vec(), rules.hold, tick);
+                self.courier(state, process, Leg::Hold(mark, first, fresh), append, Input::Start);
+            }
             None => self.courier_releases(state, process, mark),
         }
     }
