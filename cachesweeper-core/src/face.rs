@@ -201,9 +201,9 @@ pub trait Face: Clone + fmt::Debug + Send + Sync + 'static {
                 let appended = drive_in_parts(self, append).await;
                 mark.to_mut().held_from(first, fresh, &appended);
             }
-            let (append, must_arrive) = shared.begin_release(&mark);
+            let append = shared.begin_release(&mark);
             let appended = drive_in_parts(self, append).await;
-            shared.end_release(&mark, &appended, must_arrive);
+            shared.end_release(&mark, &appended);
             self.deliver_later();
         }
     }

@@ -92,7 +92,7 @@ impl Append {
         Self::new(rules, logs, vec![Event::Mark { uid, deadline }], true, true)
     }
 
-    /// Releases the holds `uids`. It may be lost: the hold ends by itself.
+    /// Releases the holds `uids`. It need not be looked into: the hold ends by itself.
     pub fn release(rules: Rules, logs: Vec<LogAddress>, uids: &[Uid], birth: Micros) -> Self {
         let events = uids.iter().map(|&uid| Event::Release { uid, birth }).collect();
         Self::new(rules, logs, events, false, false)

@@ -159,17 +159,18 @@ impl Mark {
         now.plus(rules.skew) >= self.deadline
     }
 
-    /// The machine that releases it, and whether its delivery must be certain: the hold may be over by now, or never was.
-    pub fn begin_release(&self, rules: Rules, now: Micros) -> (Append, bool) {
+    /// The machine that releases it, with more care if the hold may be over by now, or never was.
+    pub fn begin_release(&self, rules: Rules, now: Micros) -> Append {
         let must_arrive = self.unheld > 0 || self.is_late(rules, now);
         let make = if must_arrive { Append::invalidate } else { Append::release };
-        (make(rules, self.logs.clone(), &self.uids, now).ahead(self.compactions.clone()), must_arrive)
+        make(rules, self.logs.clone(), &self.uids, now).ahead(self.compactions.clone())
     }
 
     /// What still has to reach the store after its release.
-    pub fn still_owed(&self, appended: &Appended, must_arrive: bool) -> Vec<LogAddress> {
-        let late = appended.failed.iter().filter(|_| must_arrive).map(|(log, _)| &self.logs[*log]);
-        late.chain(&self.failed).cloned().collect()
+    ///
+    /// Also the release of a hold that lives: if the node has evicted its log meanwhile, nothing else changes the token.
+    pub fn still_owed(&self, appended: &Appended) -> Vec<LogAddress> {
+        appended.failed.iter().map(|(log, _)| &self.logs[*log]).chain(&self.failed).cloned().collect()
     }
 
     /// The logs that it holds, and those that could not be marked.
@@ -240,14 +241,14 @@ impl Shared {
         log_key.strip_prefix(prefix.trim_end_matches([':', '%'])).unwrap_or(log_key).to_owned()
     }
 
-    /// The machine that releases a mark, and whether its delivery must be certain: the hold may be over by now.
-    pub(crate) fn begin_release(&self, mark: &Mark) -> (Append, bool) {
+    /// The machine that releases a mark.
+    pub(crate) fn begin_release(&self, mark: &Mark) -> Append {
         mark.begin_release(self.rules, self.clock.now())
     }
 
     /// What still has to reach the store after a commit.
-    pub(crate) fn end_release(&self, mark: &Mark, appended: &Appended, must_arrive: bool) {
-        self.owe(mark, mark.still_owed(appended, must_arrive), Micros(0));
+    pub(crate) fn end_release(&self, mark: &Mark, appended: &Appended) {
+        self.owe(mark, mark.still_owed(appended), Micros(0));
     }
 
     /// Remembers these logs of a sweep; when they are delivered, the whole of it is invalidated again.

@@ -128,7 +128,7 @@ impl Checked {
                     if let Stage::Marking(_, known)
                     | Stage::Renewing(_, known, _)
                     | Stage::Holding(_, known, ..)
-                    | Stage::Ending(_, known, _) = &mut writer.stage
+                    | Stage::Ending(_, known) = &mut writer.stage
                     {
                         *known = batch;
                     }

@@ -58,8 +58,8 @@ pub enum Leg {
     Owed(Vec<Pending>),
     /// It holds the whole sweeps of what it has brought: the place of the first log that is held, and the hold.
     Hold(Mark, usize, Mark),
-    /// It invalidates them; whether that must arrive.
-    Invalidate(Mark, bool),
+    /// It invalidates them.
+    Invalidate(Mark),
 }
 
 /// Where a writer is.
@@ -75,8 +75,8 @@ pub enum Stage {
     Renewing(Append, Batch, Mark),
     /// Several logs without a hold are held before they are released: the place of the first, and the hold.
     Holding(Append, Batch, usize, Mark),
-    /// The release is on its way; whether it must arrive.
-    Ending(Append, Batch, bool),
+    /// The release is on its way.
+    Ending(Append, Batch),
     /// It waits for the delivery of what could not be marked.
     Owing,
     /// It has its answer, or is dead.
@@ -124,9 +124,7 @@ impl Writer {
     /// Its messages under way.
     pub fn batch(&self) -> Option<&Batch> {
         match &self.stage {
-            Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Holding(_, batch, ..) | Stage::Ending(_, batch, _) => {
-                Some(batch)
-            }
+            Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Holding(_, batch, ..) | Stage::Ending(_, batch) => Some(batch),
             _ => None,
         }
     }

@@ -159,9 +159,9 @@ impl Checked {
                 let replies = self.hear(state, process, &batch);
                 self.hold(state, index, writer, append, Input::Replies(replies), first, fresh);
             }
-            Stage::Ending(append, batch, must_arrive) => {
+            Stage::Ending(append, batch) => {
                 let replies = self.hear(state, process, &batch);
-                self.end(state, index, writer, append, Input::Replies(replies), must_arrive);
+                self.end(state, index, writer, append, Input::Replies(replies));
             }
             stage => Self::put_writer(state, index, writer, stage),
         }
@@ -217,7 +217,7 @@ impl Checked {
             Style::BumpAfterCommit => {
                 let tick = self.writer_tick(&mut writer, index, state.now);
                 let append = Append::invalidate(self.world.setup.rules, self.addresses(&writer.known), &[Uid::new(tick)], tick.now);
-                return self.end(state, index, writer, append, Input::Start, true);
+                return self.end(state, index, writer, append, Input::Start);
             }
             _ => {}
         }
@@ -290,14 +290,15 @@ impl Checked {
     }
 
     fn release_held(&self, state: &mut State, index: usize, writer: Writer) {
-        let (append, must_arrive) = writer.mark.begin_release(self.world.setup.rules, self.writer_clock(index, state.now));
-        if must_arrive && writer.made.is_some() {
+        let (rules, now) = (self.world.setup.rules, self.writer_clock(index, state.now));
+        let append = writer.mark.begin_release(rules, now);
+        if now.plus(rules.skew) >= writer.mark.deadline() && writer.made.is_some() {
             self.seen.note(Seen::MustArrive);
         }
-        self.end(state, index, writer, append, Input::Start, must_arrive);
+        self.end(state, index, writer, append, Input::Start);
     }
 
-    fn end(&self, state: &mut State, index: usize, mut writer: Writer, mut append: Append, input: Input, must_arrive: bool) {
+    fn end(&self, state: &mut State, index: usize, mut writer: Writer, mut append: Append, input: Input) {
         let spec = self.world.setup.writers[index];
         let mut input = input;
         loop {
@@ -306,14 +307,14 @@ impl Checked {
                 Step::Run(ops) => {
                     let batch = self.send(state, spec.process, ops);
                     if !batch.is_complete() {
-                        return Self::put_writer(state, index, writer, Stage::Ending(append, batch, must_arrive));
+                        return Self::put_writer(state, index, writer, Stage::Ending(append, batch));
                     }
                     input = Input::Replies(self.hear(state, spec.process, &batch));
                 }
                 Step::Sleep(_) => return,
                 Step::Done(appended) => {
                     if spec.style != Style::BumpAfterCommit {
-                        let owed = writer.mark.still_owed(&appended, must_arrive);
+                        let owed = writer.mark.still_owed(&appended);
                         self.owe(state, spec.process, &writer.mark, owed, NONE);
                     }
                     let made = writer.made.clone().filter(|_| !writer.unknown).unwrap_or_default();
@@ -350,7 +351,7 @@ impl Checked {
         let mut writer = (*state.writers[index]).clone();
         self.seen.note(if writer.made.is_some() { Seen::Crash } else { Seen::CrashEarly });
         self.unlock(state, index);
-        if let Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Holding(_, batch, ..) | Stage::Ending(_, batch, _) =
+        if let Stage::Marking(_, batch) | Stage::Renewing(_, batch, _) | Stage::Holding(_, batch, ..) | Stage::Ending(_, batch) =
             &mut writer.stage
         {
             self.lose(state, batch);
@@ -416,8 +417,8 @@ impl Checked {
                 mark.held_from(first, fresh, appended);
                 self.courier_releases(state, process, mark);
             }
-            Leg::Invalidate(mark, must_arrive) => {
-                self.owe(state, process, &mark, mark.still_owed(appended, must_arrive), NONE);
+            Leg::Invalidate(mark) => {
+                self.owe(state, process, &mark, mark.still_owed(appended), NONE);
                 self.settle_owing(state, process);
             }
         }
@@ -455,8 +456,8 @@ impl Checked {
     }
 
     fn courier_releases(&self, state: &mut State, process: usize, mark: Mark) {
-        let (append, must_arrive) = mark.begin_release(self.world.setup.rules, self.world.clock(process, state.now));
-        self.courier(state, process, Leg::Invalidate(mark, must_arrive), append, Input::Start);
+        let append = mark.begin_release(self.world.setup.rules, self.world.clock(process, state.now));
+        self.courier(state, process, Leg::Invalidate(mark), append, Input::Start);
     }
 
     /// An event of what is owed is named at once, and keeps its name.

@@ -23,6 +23,23 @@ pub(super) const ALL: &[Scenario] = &[
         },
     ),
     never(
+        Small,
+        "evicted hold, lost release, G-ack",
+        "a log with an open hold is evicted, and the node does not take the release: it is owed, and acknowledged when it arrives",
+        &[Seen::Delivered],
+        |s| {
+            s.evict_held = true;
+            s.budget.evict = 1;
+            s.budget.cut = 1;
+            s.health = true;
+            s.policy = Policy::Proceed;
+            s.ack_at_delivery = true;
+            s.writers[0].process = 4;
+            readers(s, &[0]);
+            s.claims = vec![Claim::Ack];
+        },
+    ),
+    never(
         Full,
         "restart, cold",
         "the node restarts, or is flushed, at any moment; the store is empty at first",
