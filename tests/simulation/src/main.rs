@@ -8,6 +8,9 @@ use cachesweeper_simulation::{PROFILES, Profile, run, sweep};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
+/// Seeds for a broken profile, at least.
+const BROKEN_SEEDS: u64 = 3000;
+
 /// Simulates the core of Cachesweeper: stores, network, clocks, processes and a database, all from a seed.
 ///
 /// Sound profiles must show nothing stale; broken ones must, or the auditor sees nothing. Exit code: 0 all as expected, 1 not.
@@ -65,13 +68,15 @@ fn execute(args: &Args) -> std::io::Result<bool> {
     let profiles: Vec<&Profile> = PROFILES.iter().filter(|profile| chosen.is_none_or(|chosen| chosen.name == profile.name)).collect();
     let mut summaries = Vec::new();
     for profile in profiles {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(args.seeds) } else { ProgressBar::hidden() };
+        // What is rare takes more seeds to be found; they end with the first find.
+        let seeds = if profile.broken { args.seeds.max(BROKEN_SEEDS) } else { args.seeds };
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(seeds) } else { ProgressBar::hidden() };
         if let Ok(style) = ProgressStyle::with_template("{prefix:>14} {bar:40} {pos}/{len} seeds, {eta} left") {
             bar.set_style(style);
         }
         bar.set_prefix(profile.name);
         let mut summary = Summary::new(profile);
-        sweep(profile, args.from..args.from.saturating_add(args.seeds), threads, |report| {
+        sweep(profile, args.from..args.from.saturating_add(seeds), threads, |report| {
             summary.add(report);
             bar.inc(1);
         });
