@@ -279,8 +279,10 @@ impl Lookup {
         let mut log_repairs = Vec::new();
         let logs = self.logs.iter().zip(logs);
         let states: Vec<LogState> = logs.map(|(log, reply)| self.read_log(log, reply, tick, &mut log_repairs)).collect();
-        // On a barred node nothing will be stored: its logs can wait.
-        log_repairs.retain(|op| !barred.contains_key(&op.node));
+        // On a barred node nothing will be stored: its logs can wait. But in strict mode they have a wait of their own, which may
+        // as well begin at once.
+        let waits = |reason: &Reason| !(self.rules.strict && *reason == Reason::Quarantine);
+        log_repairs.retain(|op| !barred.get(&op.node).is_some_and(waits));
         let absent = states.iter().zip(&self.logs);
         let mut again = absent.into_iter().any(|(state, log)| matches!(state, LogState::Absent) && !barred.contains_key(&log.node));
         repairs.append(&mut log_repairs);
