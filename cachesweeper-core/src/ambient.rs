@@ -11,7 +11,7 @@ use crate::RecordKey;
 /// A render under way. Fragments inside it tell it when they could not be stored.
 #[derive(Debug)]
 pub(crate) struct Render {
-    /// What the fragment depends on.
+    /// What the fragment depends on; empty in release builds.
     pub(crate) on: Vec<RecordKey>,
     unstorable: AtomicBool,
     verifying: AtomicBool,
@@ -158,7 +158,7 @@ impl Changes {
 
     /// Whether a transaction with changes is open in this task or thread.
     pub(crate) fn here(&self) -> bool {
-        self.at(Place::current())
+        self.open.load(Ordering::SeqCst) > 0 && self.at(Place::current())
     }
 
     /// Whether one is open in that task or thread.

@@ -149,6 +149,25 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Keeps fragment bodies in this process too, at most so many bytes of them (default 0: none). A lookup then fetches only
+    /// the versions of what is kept, and takes the body from here if they still fit: exactly as fresh as without, and less on the
+    /// wire. [`Stats::near_hits`](crate::Stats) counts them.
+    ///
+    /// It pays where the same fragments are read again and again by one process. One that has changed since costs a second round
+    /// trip. With the embedded store it does nothing: that one is in the process already.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), cachesweeper_core::Error> {
+    /// # use cachesweeper_core::blocking::Sweeper;
+    /// let sweeper = Sweeper::builder().memcached(["127.0.0.1:11211"]).near_cache(64 << 20).build()?;   // 64 MiB
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn near_cache(mut self, bytes: u64) -> Self {
+        self.config.near_cache = bytes;
+        self
+    }
+
     /// Seals every fragment with this secret (HMAC-SHA-256), so that whoever can write to the store cannot make the application
     /// serve what it has not rendered. At least 16 random bytes, used for nothing else; the same in every process.
     ///

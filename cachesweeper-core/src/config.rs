@@ -46,6 +46,8 @@ pub struct Config {
     pub strict: bool,
     /// The share of hits that are rendered again and compared, from 0 to 1.
     pub verify: f64,
+    /// Bytes of fragment bodies that the process keeps beside the store; 0 for none.
+    pub near_cache: u64,
     pub(crate) lease_ttl: Ttl,
     #[cfg(feature = "hmac")]
     pub(crate) seal: crate::protocol::Seal,
@@ -67,6 +69,7 @@ impl Default for Config {
             unknown_commit_limit: Duration::from_secs(60),
             strict: false,
             verify: 0.0,
+            near_cache: 0,
             lease_ttl: Ttl::new(Duration::from_secs(3)).unwrap_or(Ttl::MAX),
             #[cfg(feature = "hmac")]
             seal: crate::protocol::Seal::default(),

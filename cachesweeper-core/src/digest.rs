@@ -1,19 +1,46 @@
 //! Digests of rows: 128-bit XXH3 over the columns, in the model's order.
 
+use std::cell::Cell;
+
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Collects a row's columns and hashes them.
 ///
 /// Every column is written with its length or a fixed width, so that no two rows look alike to the hash.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RowDigest {
     bytes: Vec<u8>,
+}
+
+/// Bytes of a buffer that its thread keeps for the next row, at most.
+const KEPT: usize = 64 << 10;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+impl Default for RowDigest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for RowDigest {
+    fn drop(&mut self) {
+        if self.bytes.capacity() <= KEPT {
+            let bytes = std::mem::take(&mut self.bytes);
+            let _ = BUFFER.try_with(|buffer| buffer.set(bytes));
+        }
+    }
 }
 
 impl RowDigest {
     /// An empty row.
     pub fn new() -> Self {
-        Self { bytes: Vec::with_capacity(256) }
+        // Empty while the thread's buffer is in use by another row, and at the thread's very end.
+        let mut bytes = BUFFER.try_with(Cell::take).unwrap_or_default();
+        bytes.clear();
+        Self { bytes }
     }
 
     /// Adds bytes of a width that the column's type fixes.

@@ -4,6 +4,7 @@
 //! text can contain a separator of ours, a space or a line break.
 
 use std::borrow::Cow;
+use std::fmt::{self, Write as _};
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
@@ -33,6 +34,23 @@ pub(crate) fn part(text: &str, out: &mut String) {
         out.push('%');
     } else {
         push(text, out, is_plain);
+    }
+}
+
+/// Appends one part of an id from its display form, without a text of its own.
+pub(crate) fn displayed(part: impl fmt::Display, out: &mut String) {
+    struct Escaped<'a>(&'a mut String);
+    impl fmt::Write for Escaped<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            push(text, self.0, is_plain);
+            Ok(())
+        }
+    }
+    let before = out.len();
+    // An error would be the display form's own: what it has written until then is the part, as with `to_string` it would panic.
+    let _ = write!(Escaped(out), "{part}");
+    if out.len() == before {
+        out.push('%');
     }
 }
 
@@ -77,8 +95,11 @@ mod tests {
         fn a_part_comes_back_and_holds_no_separator(text in any::<String>()) {
             let mut out = String::new();
             part(&text, &mut out);
-            prop_assert_eq!(unescape(&out), text);
+            prop_assert_eq!(unescape(&out), text.as_str());
             prop_assert!(out.bytes().all(|byte| byte.is_ascii_graphic() && !b":,*+/#!".contains(&byte)));
+            let mut same = String::new();
+            displayed(&text, &mut same);
+            prop_assert_eq!(same, out);
         }
 
         #[test]

@@ -11,7 +11,7 @@ use event_listener::{Event, EventListener};
 use crate::protocol::Flight;
 use crate::version::Stamp;
 
-type Key = (String, Stamp);
+type Key = (Arc<str>, Stamp);
 
 /// One render under way.
 #[derive(Debug, Default)]

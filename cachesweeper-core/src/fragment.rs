@@ -11,7 +11,7 @@ use crate::protocol::{Cached, Mode, Query, Reason, Serve, Served, Unstored};
 use crate::record::Row;
 use crate::shared::Shared;
 use crate::verify::Checks;
-use crate::{CacheSweep, Dependencies, Dependency, Rendered, Ttl};
+use crate::{CacheSweep, Dependencies, Dependency, RecordKey, Rendered, Ttl};
 
 /// The settings of one fragment, or of many of the same name.
 #[derive(Clone, Debug)]
@@ -103,8 +103,8 @@ impl<'a, 'r, S, T> FragmentsOf<'a, 'r, S, T> {
 pub(crate) struct Serving {
     name: String,
     on: Vec<Vec<Dependency>>,
-    keys: Vec<String>,
-    /// Empty if no hit is verified.
+    keys: Vec<Arc<str>>,
+    /// Empty if no hit is verified, and nothing is kept near.
     queries: Vec<Query>,
     corrected: Vec<(usize, Bytes)>,
     started: Instant,
@@ -120,13 +120,13 @@ impl Serving {
         for on in &on {
             shared.warn_of_strangers(&settings.name, on);
         }
-        let keys = queries.iter().map(|query| query.full_key().to_owned()).collect();
-        let render = Render::new(on.iter().flatten().map(|dependency| dependency.record.clone()).collect());
+        let keys = queries.iter().map(|query| query.full_key().clone()).collect();
+        let render = Render::new(shown(&on));
         if Render::current().is_some_and(|around| around.is_verifying()) {
             render.verify();
         }
         let bypassed = shared.changes.here() || render.is_verifying();
-        let kept = if shared.verifier.is_some() { queries.clone() } else { Vec::new() };
+        let kept = if shared.verifier.is_some() || shared.near.is_some() { queries.clone() } else { Vec::new() };
         let (name, corrected) = (settings.name.clone(), Vec::new());
         let serving = Self { name, on, keys, queries: kept, corrected, started: Instant::now(), render };
         let serve = (!bypassed).then(|| shared.serve(mode, queries));
@@ -155,6 +155,7 @@ impl Serving {
 
     pub(crate) fn end(self, shared: &Shared, served: Vec<Served>) -> Vec<Rendered> {
         let took = self.started.elapsed();
+        self.queries.iter().zip(&served).for_each(|(query, served)| shared.keep_near(query, served));
         let outcomes = served.into_iter().zip(&self.keys).map(|(served, key)| shared.outcome(&self.name, key, served, took));
         let mut rendered: Vec<Rendered> = outcomes.collect();
         for (position, body) in self.corrected {
@@ -174,6 +175,11 @@ impl Serving {
     pub(crate) fn count(&self) -> usize {
         self.on.len()
     }
+}
+
+/// The records that a render is told of: they are looked at in debug builds only.
+fn shown(on: &[Vec<Dependency>]) -> Vec<RecordKey> {
+    if cfg!(debug_assertions) { on.iter().flatten().map(|dependency| dependency.record.clone()).collect() } else { Vec::new() }
 }
 
 /// The hits among what was served, by the caller's positions.

@@ -1,6 +1,7 @@
 //! Which store nodes can be used: a node that failed is left alone, gets our pending marks first, and is read again last.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use crate::Micros;
 use crate::store::{Op, Reply, StoreError};
@@ -28,7 +29,7 @@ pub struct Pending {
     /// The node.
     pub node: usize,
     /// The log's store key.
-    pub key: String,
+    pub key: Arc<str>,
 }
 
 /// How a [`Pending`] is owed.

@@ -10,7 +10,9 @@
 //! All parts are escaped, so "/" and "+" only ever separate. A key that would be longer than 250 bytes ends in `#` and the
 //! hash of the whole; a fragment's whole key is kept inside the fragment and compared on every hit.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -21,16 +23,34 @@ use crate::{Dependency, RecordKey, escape};
 pub const MAX_KEY: usize = 250;
 
 /// Shortens a key that is too long: its beginning, `#`, and the hash of the whole.
-pub fn store_key(full: String) -> String {
+pub fn store_key(full: &Arc<str>) -> Arc<str> {
     if full.len() <= MAX_KEY {
-        return full;
+        return full.clone();
     }
     let hash = xxh3_128(full.as_bytes());
-    // Keys are ASCII, so any byte is a boundary.
-    let mut key = full;
-    key.truncate(MAX_KEY - 33);
-    let _ = write!(key, "#{hash:032x}");
-    key
+    build(|key| {
+        // Keys are ASCII, so any byte is a boundary.
+        key.push_str(&full[..MAX_KEY - 33]);
+        let _ = write!(key, "#{hash:032x}");
+    })
+}
+
+/// Builds a text in a buffer that its thread keeps, so that the text itself is the only allocation.
+pub(crate) fn build(write: impl FnOnce(&mut String)) -> Arc<str> {
+    /// Bytes of a buffer that is kept: keys are short, and one long one is no reason to keep as much for ever.
+    const KEPT: usize = 4096;
+    thread_local! {
+        static BUFFER: Cell<String> = const { Cell::new(String::new()) };
+    }
+    // Empty while a text is built within a text, and at the thread's very end.
+    let mut text = BUFFER.try_with(Cell::take).unwrap_or_default();
+    text.clear();
+    write(&mut text);
+    let built = Arc::from(text.as_str());
+    if text.capacity() <= KEPT {
+        let _ = BUFFER.try_with(|buffer| buffer.set(text));
+    }
+    built
 }
 
 /// An application's part of the store: the first part of every key.
@@ -46,24 +66,23 @@ impl Namespace {
     }
 
     /// The key of a record's version log.
-    pub fn log(&self, record: &RecordKey) -> String {
-        let record = record.as_str();
-        let mut key = String::with_capacity(self.0.len() + 3 + record.len());
-        key.push_str(&self.0);
-        key.push_str("/t/");
-        key.push_str(record);
-        store_key(key)
+    pub fn log(&self, record: &RecordKey) -> Arc<str> {
+        store_key(&build(|key| {
+            key.push_str(&self.0);
+            key.push_str("/t/");
+            key.push_str(record.as_str());
+        }))
     }
 
     /// The key of a node's marker.
-    pub fn marker(&self) -> String {
-        format!("{}/b", self.0)
+    pub fn marker(&self) -> Arc<str> {
+        format!("{}/b", self.0).into()
     }
 
     /// The key of the lease for filling one version of a fragment.
-    pub fn lease(&self, full_key: &str, stamp: Stamp) -> String {
+    pub fn lease(&self, full_key: &str, stamp: Stamp) -> Arc<str> {
         let hash = xxh3_128(full_key.as_bytes()) ^ u128::from_be_bytes(stamp.to_bytes());
-        format!("{}/l/{hash:032x}", self.0)
+        format!("{}/l/{hash:032x}", self.0).into()
     }
 
     /// Whether this store key is a fragment's.
@@ -72,26 +91,24 @@ impl Namespace {
     }
 
     /// The whole key of a fragment.
-    pub fn fragment(&self, name: &str, on: &[Dependency], vary: &[String]) -> String {
-        let dependencies: usize = on.iter().map(|dependency| dependency.record.as_str().len() + 2).sum();
-        let varied: usize = vary.iter().map(|part| part.len() + 1).sum();
-        let mut key = String::with_capacity(self.0.len() + 4 + name.len() + dependencies + varied);
-        key.push_str(&self.0);
-        key.push_str("/f/");
-        escape::part(name, &mut key);
-        for (position, dependency) in on.iter().enumerate() {
-            key.push(if position == 0 { '/' } else { '+' });
-            if dependency.row.is_none() {
-                // Not in the record's own alphabet at this place: an entity's name is never empty.
-                key.push_str("~/");
+    pub fn fragment(&self, name: &str, on: &[Dependency], vary: &[String]) -> Arc<str> {
+        build(|key| {
+            key.push_str(&self.0);
+            key.push_str("/f/");
+            escape::part(name, key);
+            for (position, dependency) in on.iter().enumerate() {
+                key.push(if position == 0 { '/' } else { '+' });
+                if dependency.row.is_none() {
+                    // Not in the record's own alphabet at this place: an entity's name is never empty.
+                    key.push_str("~/");
+                }
+                key.push_str(dependency.record.as_str());
             }
-            key.push_str(dependency.record.as_str());
-        }
-        for part in vary {
-            key.push('/');
-            escape::part(part, &mut key);
-        }
-        key
+            for part in vary {
+                key.push('/');
+                escape::part(part, key);
+            }
+        })
     }
 }
 
@@ -108,8 +125,8 @@ mod tests {
     #[test]
     fn short_keys_are_readable() {
         let blog = Namespace::new("blog");
-        assert_eq!(blog.log(&RecordKey::new("comment", 42)), "blog/t/comment:42");
-        assert_eq!(blog.fragment("comment.html", &on(&["42"]), &["de".into()]), "blog/f/comment.html/~/comment:42/de");
+        assert_eq!(&*blog.log(&RecordKey::new("comment", 42)), "blog/t/comment:42");
+        assert_eq!(&*blog.fragment("comment.html", &on(&["42"]), &["de".into()]), "blog/f/comment.html/~/comment:42/de");
     }
 
     #[test]
@@ -127,7 +144,7 @@ mod tests {
         fn keys_are_single_words_of_at_most_250_bytes(name in any::<String>(), id in any::<String>(), vary in any::<Vec<String>>()) {
             let blog = Namespace::new("a b\r\nc");
             let full = blog.fragment(&name, &on(&[&id]), &vary);
-            for key in [store_key(full), blog.log(&RecordKey::new(&name, &id))] {
+            for key in [store_key(&full), blog.log(&RecordKey::new(&name, &id))] {
                 prop_assert!(key.len() <= MAX_KEY);
                 prop_assert!(key.bytes().all(|byte| byte.is_ascii_graphic()));
             }

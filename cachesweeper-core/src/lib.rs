@@ -36,6 +36,7 @@ mod fragment;
 #[doc(hidden)]
 pub mod health;
 pub mod keys;
+mod near;
 mod page;
 pub mod protocol;
 mod record;

@@ -59,10 +59,10 @@ pub struct PageOf<S> {
     pub(crate) page: Arc<PageState>,
 }
 
-type PageKey = (String, crate::version::Stamp);
+type PageKey = (Arc<str>, crate::version::Stamp);
 
 fn page_key(query: &Query) -> PageKey {
-    (query.full_key().to_owned(), query.in_hand())
+    (query.full_key().clone(), query.in_hand())
 }
 
 /// What a page remembers.
@@ -190,14 +190,14 @@ impl PageState {
                 Reply::TooLarge => {
                     crate::stats::Counters::bump(&counters.too_large);
                     tracing::warn!(
-                        key = op.key,
+                        key = &*op.key,
                         limit = self.shared.info.max_item,
                         "a fragment is too large for the store; it was served and not stored"
                     );
                 }
                 Reply::Failed(error) => {
                     crate::stats::Counters::bump(&counters.fills_failed);
-                    tracing::debug!(key = op.key, %error, "a fragment could not be stored");
+                    tracing::debug!(key = &*op.key, %error, "a fragment could not be stored");
                 }
                 _ => crate::stats::Counters::bump(&counters.fills),
             }
@@ -226,7 +226,7 @@ impl PageState {
         if checks.is_empty() {
             return None;
         }
-        let queries = checks.iter().flat_map(|(checks, _)| checks.queries()).collect();
+        let queries: Vec<Query> = checks.iter().flat_map(|(checks, _)| checks.queries()).collect();
         Some((Lookup::new(self.shared.rules, self.shared.namespace.marker(), queries), checks))
     }
 
@@ -274,11 +274,6 @@ impl PageState {
             }
             (None, None) => return Err(TagError::NotPrefetched { name: settings.name, record }),
         };
-        let stamp = match &found {
-            Found::Hit(Cached { stamp, .. }) | Found::Miss { stamp, .. } => *stamp,
-            // Nothing is kept of it.
-            Found::Bypass { .. } => crate::version::Stamp::from_bytes([0; 16]),
-        };
         let mut step = Serve::found(serve, found, read_at);
         let served = loop {
             let (serve, next) = step;
@@ -302,14 +297,15 @@ impl PageState {
             let next = serve.advance(input, shared.clock.tick());
             step = (serve, next);
         };
-        if let Some(Served::Filled(body)) = served.first() {
+        if let Some(Served::Filled(cached)) = served.first() {
             // A second tag of the same fragment on this page shows the same.
-            let cached = Cached { body: body.clone(), read_at, stamp };
-            self.found().insert(key, (Found::Hit(cached), read_at));
+            self.found().insert(key, (Found::Hit(cached.clone()), read_at));
         } else if let Some((body, differs)) = self.verify(&serving, &served, &mut render) {
             // Also for a second tag; it is not verified again.
-            let cached = Cached { body: body.clone(), read_at: self.opened, stamp };
-            self.found().insert(key, (Found::Hit(cached), self.opened));
+            if let Some(Served::Hit(cached)) = served.first() {
+                let cached = Cached { body: body.clone(), read_at: self.opened, stamp: cached.stamp };
+                self.found().insert(key, (Found::Hit(cached), self.opened));
+            }
             if differs {
                 serving.correct(vec![(0, body)]);
             }

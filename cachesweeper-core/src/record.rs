@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::registry::Entity;
-use crate::{Micros, escape};
+use crate::{Micros, escape, keys};
 
 /// Names one record: one row of one entity, as `entity:id`.
 ///
@@ -29,7 +29,7 @@ pub struct RecordKey {
 impl RecordKey {
     /// The key of the row of `entity` (the table's name) whose primary key is `id`.
     pub fn new(entity: &str, id: impl fmt::Display) -> Self {
-        Self::composite(entity, [id.to_string()])
+        Self::build(entity, |text| escape::displayed(id, text))
     }
 
     /// The key of the row of `entity` whose primary key has these parts, in the primary key's order.
@@ -38,37 +38,37 @@ impl RecordKey {
         I: IntoIterator,
         I::Item: AsRef<str>,
     {
-        let mut text = String::with_capacity(entity.len() + 16);
-        escape::entity(entity, &mut text);
-        let entity = text.len();
-        // Also without any part: so every record has a colon in it, and no text of a user's has one.
-        text.push(':');
-        for (position, part) in id.into_iter().enumerate() {
-            if position > 0 {
-                text.push(',');
+        Self::build(entity, |text| {
+            for (position, part) in id.into_iter().enumerate() {
+                if position > 0 {
+                    text.push(',');
+                }
+                escape::part(part.as_ref(), text);
             }
-            escape::part(part.as_ref(), &mut text);
-        }
-        Self { text: text.into(), entity }
+        })
+    }
+
+    fn build(entity: &str, id: impl FnOnce(&mut String)) -> Self {
+        let mut name = 0;
+        let text = keys::build(|text| {
+            escape::entity(entity, text);
+            name = text.len();
+            // Also without any part: so every record has a colon in it, and no text of a user's has one.
+            text.push(':');
+            id(text);
+        });
+        Self { text, entity: name }
     }
 
     /// The version of the whole table: it changes with every record of the entity. Kept only for entities that say
     /// `#[sweep(collection)]`; their derive offers it as `Model::collection()`.
     pub fn collection(entity: &str) -> Self {
-        Self::special(entity, ":*")
+        Self::build(entity, |text| text.push('*'))
     }
 
     /// The record that is invalidated when single records of an entity cannot be named (a tree deeper than its bound).
     pub(crate) fn whole(entity: &str) -> Self {
-        Self::special(entity, ":**")
-    }
-
-    fn special(entity: &str, id: &str) -> Self {
-        let mut text = String::with_capacity(entity.len() + 3);
-        escape::entity(entity, &mut text);
-        let entity = text.len();
-        text.push_str(id);
-        Self { text: text.into(), entity }
+        Self::build(entity, |text| text.push_str("**"))
     }
 
     /// The whole key, escaped: ASCII letters, digits and `-._~%:,*` only.

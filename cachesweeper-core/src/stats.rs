@@ -35,6 +35,8 @@ macro_rules! counters {
 counters! {
     /// Fragments served from the store.
     hits,
+    /// Of the hits: the body had been kept in the process (`.near_cache(…)`), so that only the tokens were fetched.
+    near_hits,
     /// Fragments that another caller of this process rendered for this one too.
     shared,
     /// Fragments served in an older version, as `serve_stale` allows.

@@ -191,7 +191,7 @@ impl Checks {
         let mut known: HashMap<(&str, Stamp), Option<usize>> = HashMap::new();
         for (position, cached) in hits {
             let query = &queries[position];
-            let key = (query.full_key(), query.in_hand());
+            let key = (&**query.full_key(), query.in_hand());
             if let Some(drawn) = known.get(&key) {
                 if let Some(check) = drawn.map(|place| &mut checks[place]) {
                     check.positions.push(position);
@@ -258,6 +258,9 @@ impl Checks {
             if *body != check.cached.body {
                 conclusion.corrected.extend(check.positions.iter().map(|&position| (position, body.clone())));
                 conclusion.removals.push(check.query.removal());
+                if let Some(near) = &self.shared.near {
+                    near.forget(&check.query);
+                }
             }
         }
         conclusion
@@ -265,7 +268,7 @@ impl Checks {
 
     fn conclude_one(&self, check: &Check, body: &Bytes) {
         let Some(verifier) = &self.shared.verifier else { return };
-        let (counters, name, key) = (&self.shared.counters, &*self.name, check.query.full_key());
+        let (counters, name, key) = (&self.shared.counters, &*self.name, &**check.query.full_key());
         match verifier.judge(name, key, &check.cached, body, self.shared.clock.now()) {
             Verdict::Equal => Counters::bump(&counters.verified),
             Verdict::TooEarly => Counters::bump(&counters.verify_void),

@@ -238,7 +238,7 @@ fn parts() -> impl Strategy<Value = Parts> {
     (part(), part(), prop::collection::vec(record, 1..3), prop::collection::vec(part(), 0..3))
 }
 
-fn full_key((namespace, name, on, vary): &Parts) -> String {
+fn full_key((namespace, name, on, vary): &Parts) -> std::sync::Arc<str> {
     let row = |in_hand: bool| in_hand.then(|| Row::dependency(&support::Comment(1, "")).row).flatten();
     let on: Vec<Dependency> =
         on.iter().map(|(entity, id, in_hand)| Dependency { record: RecordKey::composite(entity, id), row: row(*in_hand) }).collect();

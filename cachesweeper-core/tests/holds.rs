@@ -111,7 +111,7 @@ fn what_could_not_be_marked_of_many_is_owed_record_by_record() {
 #[test]
 fn parts_keep_their_places() {
     let rules = Rules::new(&Config::default(), cachesweeper_core::store::Store::info(&*World::new().store));
-    let logs: Vec<LogAddress> = (0..5).map(|id| LogAddress { node: 0, key: format!("k{id}") }).collect();
+    let logs: Vec<LogAddress> = (0..5).map(|id| LogAddress { node: 0, key: format!("k{id}").into() }).collect();
     let mark = Append::mark(rules, logs, Uid::new(Tick { now: Micros(1), random: 1 }), Micros(2));
     let mut all = Appended::default();
     for (first, _) in mark.in_parts(2) {

@@ -22,6 +22,8 @@ enum Says {
     Hangs(Vec<u8>),
     /// The first once, then the second for as long as somebody listens.
     Endless(Vec<u8>, Vec<u8>),
+    /// The first, and the second 50 ms later.
+    Later(Vec<u8>, Vec<u8>),
     /// One byte every 20 ms.
     Drips(Vec<u8>),
 }
@@ -80,6 +82,12 @@ impl Hostile {
                     write(more)?;
                 }
             }
+            Says::Later(first, more) => {
+                write(first)?;
+                std::thread::sleep(Duration::from_millis(50));
+                write(more)?;
+                while stream.read(&mut buffer)? > 0 {}
+            }
             Says::Drips(bytes) => {
                 for byte in bytes {
                     write(&[*byte])?;
@@ -117,13 +125,13 @@ fn both(server: &Hostile, batch: fn() -> Vec<Op>) -> Vec<Vec<Reply>> {
     let (done, answers) = mpsc::channel();
     let options = server.options();
     std::thread::spawn(move || {
-        done.send(MemcachedStore::new(&options).run(batch())).unwrap();
+        done.send(MemcachedStore::new(&options).run(&batch())).unwrap();
         #[cfg(feature = "tokio")]
         {
             use cachesweeper_core::store::AsyncStore as _;
             let store = cachesweeper_core::store::memcached::AsyncMemcachedStore::new(&options);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            done.send(runtime.block_on(store.run(batch()))).unwrap();
+            done.send(runtime.block_on(store.run(&batch()))).unwrap();
         }
     });
     let count = if cfg!(feature = "tokio") { 2 } else { 1 };
@@ -140,7 +148,7 @@ fn is_failure(reply: &Reply) -> bool {
 /// What no memcached says: the node counts as down, with one short line as the cause.
 #[test]
 fn nonsense_is_a_failure_of_the_node() {
-    let nonsense: [&[u8]; 16] = [
+    let nonsense: [&[u8]; 21] = [
         b"",
         b"\r\n",
         b"\0\0\0\0\0\0\0\0\r\n",
@@ -158,11 +166,17 @@ fn nonsense_is_a_failure_of_the_node() {
         // Another operation's answer.
         b"VA 5 f0 O3\r\nvalue\r\n",
         b"EN\r\n",
+        // The same of reads.
+        b"VALUE t/t/comment:1 0 9\r\nx\r\nEND\r\n",
+        b"VALUE t/t/comment:1 0 1\r\nxxxxxxxx\r\nEND\r\n",
+        b"VALUE t/t/comment:1 0 18446744073709551617\r\nx\r\nEND\r\n",
+        b"VALUE t/t/comment:1 0 10737418240\r\nx\r\n",
+        b"VALUE t/t/comment:2 0 1\r\nx\r\nEND\r\n",
         &[0xff; 70_000],
     ];
     for bytes in nonsense {
         let server = Hostile::polite(Says::Once(bytes.to_vec()));
-        for replies in both(&server, || vec![Op::get(0, "t/t/comment:1".into()), Op::get(0, "t/f/f/~/comment:1".into())]) {
+        for replies in both(&server, || vec![Op::get(0, "t/t/comment:1"), Op::get(0, "t/f/f/~/comment:1")]) {
             assert!(replies.iter().all(is_failure), "{:?}: {replies:?}", String::from_utf8_lossy(bytes));
         }
         for replies in both(&server, all_kinds) {
@@ -175,7 +189,11 @@ fn nonsense_is_a_failure_of_the_node() {
 /// for the next question.
 #[test]
 fn answers_that_are_too_few_or_too_many_are_told_apart() {
-    let three = || (1..=3).map(|id| Op::get(0, format!("t/t/comment:{id}"))).collect::<Vec<_>>();
+    let three = || {
+        let mut ops: Vec<Op> = (1..=3).map(|id| Op::get(0, format!("t/t/comment:{id}"))).collect();
+        ops.iter_mut().for_each(|op| op.action = Action::GetForWrite);
+        ops
+    };
     for replies in both(&Hostile::polite(Says::Once(b"VA 1 f0 O0\r\na\r\nEN O1\r\n".to_vec())), three) {
         assert_eq!(replies[..2], [Reply::Value(Bytes::from_static(b"a")), Reply::No]);
         assert!(is_failure(&replies[2]), "{replies:?}");
@@ -184,8 +202,29 @@ fn answers_that_are_too_few_or_too_many_are_told_apart() {
     let server = Hostile::polite(Says::Hangs(spare.to_vec()));
     let store = MemcachedStore::new(&server.options());
     for _ in 0..3 {
-        let replies = store.run(three());
+        let replies = store.run(&three());
         assert_eq!(replies, [Reply::Value(Bytes::from_static(b"a")), Reply::No, Reply::No]);
+    }
+}
+
+/// The same of reads. Their answer has an end: before it, nothing counts, since the last of it tells whether the rest can be
+/// believed; and what comes after it is not taken for the next one.
+#[test]
+fn reads_that_are_cut_off_or_too_long_count_for_nothing() {
+    let three = || (1..=3).map(|id| Op::get(0, format!("t/t/comment:{id}"))).collect::<Vec<_>>();
+    for replies in both(&Hostile::polite(Says::Once(b"VALUE t/t/comment:1 0 1\r\na\r\n".to_vec())), three) {
+        assert!(replies.iter().all(is_failure), "{replies:?}");
+    }
+    let forged = b"VALUE t/t/comment:1 0 6\r\nforged\r\nEND\r\n";
+    let spare = [&b"VALUE t/t/comment:2 0 1\r\na\r\nEND\r\n"[..], forged].concat();
+    for replies in both(&Hostile::polite(Says::Hangs(spare)), three) {
+        assert!(replies.iter().all(is_failure), "{replies:?}");
+    }
+    let server = Hostile::polite(Says::Later(b"VALUE t/t/comment:2 0 1\r\na\r\nEND\r\n".to_vec(), forged.to_vec()));
+    let store = MemcachedStore::new(&server.options());
+    for _ in 0..3 {
+        assert_eq!(store.run(&three()), [Reply::No, Reply::Value(Bytes::from_static(b"a")), Reply::No]);
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
@@ -217,7 +256,7 @@ fn endless_and_slow_answers_are_cut_off() {
 #[test]
 fn greetings_are_bounded_too() {
     let after = Says::Once(b"EN O0\r\n".to_vec());
-    let get = || vec![Op::get(0, "t/t/comment:1".into())];
+    let get = || vec![Op::get(0, "t/t/comment:1")];
     for greeting in
         [&b"VERSION 99999999999.1\r\n"[..], b"VERSION \r\n", b"VERSION\r\n", b"STAT pid 1\r\n", &[b'V'; 100_000], b"VERSION \x1b[2J\r\n"]
     {
@@ -236,7 +275,7 @@ fn greetings_are_bounded_too() {
     for size in ["-1", "0", "18446744073709551616", "x", ""] {
         let greeting = format!("VERSION 1.6.21\r\nSTAT item_size_max {size}\r\nEND\r\n").into_bytes();
         let server = Hostile::new(Says::Once(greeting), after.clone());
-        let replies = MemcachedStore::new(&server.options()).run(vec![Op {
+        let replies = MemcachedStore::new(&server.options()).run(&[Op {
             node: 0,
             key: "k".into(),
             action: Action::Set(vec![b'x'; 3 << 20].into(), DAY),

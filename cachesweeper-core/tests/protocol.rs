@@ -175,7 +175,7 @@ proptest! {
             match lookup.advance(input, Tick { now: NOW, random: 77 }) {
                 Step::Run(ops) => {
                     let replies: Vec<Reply> = answers.next().expect("three batches at the most").into_iter().take(ops.len()).collect();
-                    if ops.last().is_some_and(|op| op.key == "t/b" && op.action.is_read()) {
+                    if ops.last().is_some_and(|op| &*op.key == "t/b" && op.action.is_read()) {
                         last = replies[replies.len() - 3..].to_vec();
                     }
                     input = Input::Replies(replies);
@@ -217,11 +217,11 @@ proptest! {
 
 /// A store in which every operation is a message of its own.
 #[derive(Default)]
-struct Store(HashMap<String, Bytes>);
+struct Store(HashMap<std::sync::Arc<str>, Bytes>);
 
 impl Store {
     fn run(&mut self, op: &Op) -> Reply {
-        let found = self.0.get(&op.key).cloned();
+        let found = self.0.get(&*op.key).cloned();
         let put = |value: &Bytes, store: &mut Self| {
             store.0.insert(op.key.clone(), value.clone());
             Reply::Done
@@ -231,7 +231,7 @@ impl Store {
             (Action::Add(value, _), None) | (Action::Set(value, _), _) => put(value, self),
             (Action::Append(more, _), Some(old)) => put(&[old, more.clone()].concat().into(), self),
             (Action::Replace(expected, value, _), Some(old)) if old == *expected => put(value, self),
-            (Action::Delete, Some(_)) => self.0.remove(&op.key).map_or(Reply::No, |_| Reply::Done),
+            (Action::Delete, Some(_)) => self.0.remove(&*op.key).map_or(Reply::No, |_| Reply::Done),
             _ => Reply::No,
         }
     }

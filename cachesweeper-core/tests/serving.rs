@@ -211,7 +211,7 @@ fn the_batch_reads_logs_then_fragments_then_the_marker() {
     word(&sweeper, Comment(1, "x"));
     word(&sweeper, Comment(1, "x"));
     let batches = world.store.batches.lock().unwrap();
-    let keys: Vec<&str> = batches.last().unwrap().iter().map(|op| op.key.as_str()).collect();
+    let keys: Vec<&str> = batches.last().unwrap().iter().map(|op| &*op.key).collect();
     assert_eq!(keys, ["t/t/comment:1", "t/f/f/comment:1", "t/b"]);
 }
 

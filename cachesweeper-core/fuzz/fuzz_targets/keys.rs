@@ -84,7 +84,7 @@ fuzz_target!(|input: (Parts, Parts, u8)| {
         let namespace = Namespace::new(&parts.namespace);
         let (full, record) = (parts.full(), parts.first.key());
         let keys = [
-            (store_key(full.clone()), full.clone()),
+            (store_key(&full), full.clone()),
             (namespace.log(&record), format!("log {} {record}", parts.namespace)),
             (namespace.lease(&full, Stamp::from_bytes([0; 16])), format!("lease {} {full}", parts.namespace)),
             (namespace.marker(), format!("marker {}", parts.namespace)),

@@ -108,7 +108,7 @@ impl<'a, 'b> Hostile<'a, 'b> {
 
     fn envelope(&mut self, key: &str) -> Option<Bytes> {
         let choice = self.front.byte();
-        let named = self.world.asked.iter().find(|asked| store_key(asked.full.clone()) == key)?;
+        let named = self.world.asked.iter().find(|asked| store_key(&asked.full) == key)?;
         let right = self.world.stamp(named, |node, log| Some(VersionLog::token(self.last.get(&(node, log.to_owned()))?.value()?)));
         let stamp = match right {
             Some(stamp) if choice & 1 == 0 => stamp,
@@ -233,7 +233,7 @@ fn look_up(world: &World, front: Front<'_>, stale: bool) {
             Some(VersionLog::token(&bytes))
         };
         let stamp = world.stamp(asked, token).expect("every log is there");
-        let envelope = Envelope::decode(&said(home, &store_key(asked.full.clone())), &asked.full).expect("this key's fragment");
+        let envelope = Envelope::decode(&said(home, &store_key(&asked.full)), &asked.full).expect("this key's fragment");
         assert_eq!((envelope.stamp, &envelope.body), (stamp, &cached.body));
     }
 }

@@ -14,10 +14,10 @@ impl Sweeper {
         let ops = self.shared.sealed(ops);
         let admitted = self.shared.admit(&ops);
         let mut replies = match admitted {
-            None => self.store.run(ops.clone()),
+            None => self.store.run(&ops),
             Some(admitted) => {
                 let sent: Vec<Op> = ops.iter().zip(&admitted).filter(|(_, reply)| reply.is_none()).map(|(op, _)| op.clone()).collect();
-                let answered = if sent.is_empty() { Vec::new() } else { self.store.run(sent) };
+                let answered = if sent.is_empty() { Vec::new() } else { self.store.run(&sent) };
                 merge(admitted, answered)
             }
         };

@@ -1,5 +1,7 @@
 //! Writing to logs: marks, releases and invalidations.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Input, Machine, Rules, Step};
@@ -13,7 +15,7 @@ pub struct LogAddress {
     /// The store node.
     pub node: usize,
     /// The log's store key.
-    pub key: String,
+    pub key: Arc<str>,
 }
 
 /// What became of an [`Append`].

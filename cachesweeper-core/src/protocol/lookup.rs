@@ -3,6 +3,7 @@
 //! The marker is read last, and again in every re-read: what was read before a restart must not be trusted after it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -61,15 +62,48 @@ enum LogState {
     Failed,
 }
 
+/// Where a fragment comes from.
+#[derive(Clone, Copy)]
+enum Fragment<'a> {
+    Stored(&'a Reply),
+    /// Kept by the process itself.
+    Near(&'a Cached),
+}
+
+/// The logs' states, and the places of the queries' logs among them, query by query.
+struct Logs<'a> {
+    states: &'a [LogState],
+    barred: &'a HashMap<usize, Reason>,
+    places: &'a [usize],
+}
+
+/// The same for one query.
+#[derive(Clone, Copy)]
+struct LogsOf<'a> {
+    states: &'a [LogState],
+    barred: &'a HashMap<usize, Reason>,
+    places: &'a [usize],
+}
+
+impl<'a> Logs<'a> {
+    /// Those of the next query.
+    fn of(&mut self, query: &Query) -> LogsOf<'a> {
+        let (own, rest) = self.places.split_at(query.logs().count().min(self.places.len()));
+        self.places = rest;
+        LogsOf { states: self.states, barred: self.barred, places: own }
+    }
+}
+
 /// Looks fragments up. See [`Found`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lookup {
     rules: Rules,
-    queries: Vec<Query>,
+    queries: Arc<[Query]>,
     logs: Vec<LogAddress>,
-    positions: BTreeMap<LogAddress, usize>,
+    /// For each log that a query depends on, in the queries' order, its place in `logs`.
+    places: Vec<usize>,
     /// The marker's key and the nodes that it is read on.
-    marker: String,
+    marker: Arc<str>,
     nodes: Vec<usize>,
     read_at: Micros,
     /// Operations sent ahead of the batch, to be skipped in its replies.
@@ -80,41 +114,46 @@ pub struct Lookup {
 
 impl Lookup {
     /// A lookup of these queries; `marker` is the store key of the nodes' markers.
-    pub fn new(rules: Rules, marker: String, queries: Vec<Query>) -> Self {
-        let (mut logs, mut positions) = (Vec::new(), BTreeMap::new());
-        let mut nodes = Vec::new();
+    pub fn new(rules: Rules, marker: Arc<str>, queries: impl Into<Arc<[Query]>>) -> Self {
+        let queries = queries.into();
+        let (mut logs, mut places, mut nodes) = (Vec::with_capacity(queries.len()), Vec::with_capacity(queries.len()), Vec::new());
+        let mut known: HashMap<&LogAddress, usize> = HashMap::new();
         for query in queries.iter().filter(|query| query.refused.is_none()) {
             nodes.push(query.node);
-            for part in &query.parts {
-                let Part::Log(log) = part else { continue };
+            for log in query.logs() {
                 nodes.push(log.node);
-                if !positions.contains_key(log) {
-                    positions.insert(log.clone(), logs.len());
+                let next = logs.len();
+                let place = *known.entry(log).or_insert(next);
+                places.push(place);
+                if place == next {
                     logs.push(log.clone());
                 }
             }
         }
+        drop(known);
         nodes.sort_unstable();
         nodes.dedup();
-        let none = Micros(0);
-        Self { rules, queries, logs, positions, marker, nodes, read_at: none, ahead: 0, again: false, done: None }
+        Self { rules, queries, logs, places, marker, nodes, read_at: Micros(0), ahead: 0, again: false, done: None }
     }
 
     /// The queries, as they were given.
-    pub fn into_queries(self) -> Vec<Query> {
+    pub fn into_queries(self) -> Arc<[Query]> {
         self.queries
     }
 
-    fn asked(&self) -> impl Iterator<Item = &Query> {
-        self.queries.iter().filter(|query| query.refused.is_none())
+    /// Whether a query's fragment is fetched. What the process has kept need not be, if it is still valid; a second batch fetches
+    /// everything.
+    fn is_fetched(&self, query: &Query) -> bool {
+        query.refused.is_none() && (self.again || query.near.is_none())
     }
 
     fn batch(&mut self, ahead: Vec<Op>, tick: Tick) -> Step<Lookups> {
         self.read_at = tick.now;
         self.ahead = ahead.len();
         let mut ops = ahead;
+        ops.reserve(self.logs.len() + self.queries.len() + self.nodes.len());
         ops.extend(self.logs.iter().map(|log| Op::get(log.node, log.key.clone())));
-        ops.extend(self.asked().map(|query| Op::get(query.node, query.store_key.clone())));
+        ops.extend(self.queries.iter().filter(|query| self.is_fetched(query)).map(|query| Op::get(query.node, query.store_key.clone())));
         if self.rules.markers {
             ops.extend(self.nodes.iter().map(|&node| Op::get(node, self.marker.clone())));
         }
@@ -198,25 +237,40 @@ impl Lookup {
         LogState::Usable { token: VersionLog::token(bytes), settled: parsed.settled(self.rules.landing), compacted }
     }
 
-    fn judge(&self, query: &Query, reply: &Reply, logs: &[LogState], barred: &HashMap<usize, Reason>) -> Found {
-        let envelope = match reply {
-            Reply::Value(bytes) => Envelope::decode(bytes, &query.full_key),
-            _ => None,
+    /// Judges one query by its fragment, from the store or kept, and the states of its logs.
+    fn judge(&self, query: &Query, fragment: Fragment<'_>, logs: &mut Logs<'_>, stamp: &mut StampBuilder) -> Found {
+        let logs = logs.of(query);
+        let cached = match fragment {
+            Fragment::Stored(Reply::Value(bytes)) => Envelope::decode(bytes, &query.full_key).map(Cached::from),
+            Fragment::Stored(_) => None,
+            Fragment::Near(cached) => Some(cached.clone()),
         };
-        let stale = || {
+        let stale = |cached: Option<Cached>| {
             let oldest = self.read_at.minus(query.serve_stale?);
-            let envelope = envelope.clone().filter(|envelope| envelope.read_at >= oldest)?;
-            Some(Cached { body: envelope.body, read_at: envelope.read_at, stamp: envelope.stamp })
+            cached.filter(|cached| cached.read_at >= oldest)
         };
-        let bypass = |reason| Found::Bypass { reason, stale: stale() };
-        if let Some(reason) = barred.get(&query.node) {
-            return bypass(*reason);
+        if matches!(fragment, Fragment::Stored(Reply::Failed(_))) {
+            let reason = logs.barred.get(&query.node).copied().unwrap_or(Reason::NodeDown);
+            return Found::Bypass { reason, stale: None };
         }
-        if matches!(reply, Reply::Failed(_)) {
-            return bypass(Reason::NodeDown);
+        let (settled, stamp) = match self.stamp(query, logs, stamp) {
+            Ok(stamped) => stamped,
+            Err(reason) => return Found::Bypass { reason, stale: stale(cached) },
+        };
+        match cached {
+            Some(cached) if cached.stamp == stamp => Found::Hit(cached),
+            cached => Found::Miss { stamp, settled, stale: stale(cached) },
         }
-        let mut stamp = StampBuilder::with_capacity(query.parts.len());
+    }
+
+    /// What the fragment must be stored with, and from when on data are new enough; or why neither can be told.
+    fn stamp(&self, query: &Query, logs: LogsOf<'_>, stamp: &mut StampBuilder) -> Result<(Micros, Stamp), Reason> {
+        if let Some(reason) = logs.barred.get(&query.node) {
+            return Err(*reason);
+        }
+        stamp.clear();
         let mut latest = query.rows_settled;
+        let mut states = logs.places.iter().map(|&place| &logs.states[place]);
         for part in &query.parts {
             let log = match part {
                 Part::Row(digest) => {
@@ -225,25 +279,21 @@ impl Lookup {
                 }
                 Part::Log(log) => log,
             };
-            if let Some(reason) = barred.get(&log.node) {
-                return bypass(*reason);
+            if let Some(reason) = logs.barred.get(&log.node) {
+                return Err(*reason);
             }
-            match &logs[self.positions[log]] {
-                LogState::Usable { token, settled, .. } => {
+            match states.next() {
+                Some(LogState::Usable { token, settled, .. }) => {
                     stamp.token(*token);
                     latest = latest.max(settled.plus(self.rules.skew));
                 }
-                LogState::Held => return bypass(Reason::Held),
-                LogState::Adopted => return bypass(Reason::Adopted),
-                LogState::Absent => return bypass(Reason::Evicted),
-                LogState::Failed => return bypass(Reason::NodeDown),
+                Some(LogState::Held) => return Err(Reason::Held),
+                Some(LogState::Adopted) => return Err(Reason::Adopted),
+                Some(LogState::Absent) => return Err(Reason::Evicted),
+                Some(LogState::Failed) | None => return Err(Reason::NodeDown),
             }
         }
-        let stamp = stamp.finish();
-        match envelope {
-            Some(Envelope { body, read_at, stamp: own }) if own == stamp => Found::Hit(Cached { body, read_at, stamp }),
-            _ => Found::Miss { stamp, settled: latest, stale: stale() },
-        }
+        Ok((latest, stamp.finish()))
     }
 
     /// The latest end of a quarantine that was read: a page opened before it may not store.
@@ -255,15 +305,11 @@ impl Lookup {
     /// Compactions of the logs that a missed fragment would be stored with: a hit needs none, the log is at rest.
     fn compactions(&self, found: &[Found], states: &[LogState]) -> Vec<Op> {
         let mut ops = BTreeMap::new();
-        for (query, found) in self.queries.iter().zip(found) {
-            if !matches!(found, Found::Miss { .. }) {
-                continue;
-            }
-            for part in &query.parts {
-                let Part::Log(log) = part else { continue };
-                let position = self.positions[log];
-                if let LogState::Usable { compacted: Some(action), .. } = &states[position] {
-                    ops.insert(position, Op { node: log.node, key: log.key.clone(), action: action.clone() });
+        let mut places = self.places.iter();
+        for (query, found) in self.queries.iter().zip(found).filter(|(query, _)| query.refused.is_none()) {
+            for (log, &place) in query.logs().zip(&mut places) {
+                if let (Found::Miss { .. }, LogState::Usable { compacted: Some(action), .. }) = (found, &states[place]) {
+                    ops.insert(place, Op { node: log.node, key: log.key.clone(), action: action.clone() });
                 }
             }
         }
@@ -273,7 +319,8 @@ impl Lookup {
     fn read(&mut self, replies: &[Reply], tick: Tick) -> Step<Lookups> {
         let replies = &replies[self.ahead.min(replies.len())..];
         let (logs, rest) = replies.split_at(self.logs.len().min(replies.len()));
-        let (fragments, markers) = rest.split_at(self.asked().count().min(rest.len()));
+        let fetched = self.queries.iter().filter(|query| self.is_fetched(query)).count();
+        let (fragments, markers) = rest.split_at(fetched.min(rest.len()));
 
         let (barred, mut repairs) = self.read_markers(markers, tick);
         let mut log_repairs = Vec::new();
@@ -289,12 +336,22 @@ impl Lookup {
 
         let quarantined_until = self.quarantined_until(markers);
         let (mut fragments, failed) = (fragments.iter(), Reply::No);
+        let mut logs = Logs { states: &states, barred: &barred, places: &self.places };
+        let mut stamp = StampBuilder::default();
         let found = self.queries.iter().map(|query| {
             if let Some(reason) = query.refused {
                 return Found::Bypass { reason, stale: None };
             }
-            match self.judge(query, fragments.next().unwrap_or(&failed), &states, &barred) {
-                Found::Miss { stamp, settled, stale } => Found::Miss { stamp, settled: settled.max(quarantined_until), stale },
+            let fragment = match &query.near {
+                Some(near) if !self.again => Fragment::Near(near),
+                _ => Fragment::Stored(fragments.next().unwrap_or(&failed)),
+            };
+            match self.judge(query, fragment, &mut logs, &mut stamp) {
+                Found::Miss { stamp, settled, stale } => {
+                    // Somebody may have stored the version that is valid now.
+                    again |= matches!(fragment, Fragment::Near(_));
+                    Found::Miss { stamp, settled: settled.max(quarantined_until), stale }
+                }
                 other => other,
             }
         });

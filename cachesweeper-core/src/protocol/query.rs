@@ -1,5 +1,7 @@
 //! What is looked up: a fragment's keys, the logs it depends on, and how its caller came by the data.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::Rules;
@@ -9,7 +11,7 @@ use crate::keys::{self, Namespace};
 use crate::registry::Graph;
 use crate::store::router::Router;
 use crate::store::{Action, Op};
-use crate::version::Stamp;
+use crate::version::{Stamp, StampBuilder};
 use crate::{Dependency, Micros, Strategy, Ttl};
 
 /// When the caller's data are loaded.
@@ -33,8 +35,8 @@ pub(super) enum Part {
 /// One fragment to look up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Query {
-    pub(super) full_key: String,
-    pub(super) store_key: String,
+    pub(super) full_key: Arc<str>,
+    pub(super) store_key: Arc<str>,
     pub(super) node: usize,
     pub(super) parts: Vec<Part>,
     /// Set if the fragment may not be looked up at all.
@@ -43,6 +45,8 @@ pub struct Query {
     pub(super) rows_settled: Micros,
     pub(super) ttl: Option<Ttl>,
     pub(super) serve_stale: Option<Micros>,
+    /// What the process itself has kept: if its stamp is the one that the tokens say, the store need not send the body again.
+    pub(super) near: Option<Cached>,
 }
 
 /// What queries are built from; one per sweeper.
@@ -70,7 +74,7 @@ impl Query {
     ) -> Self {
         let full_key = context.namespace.fragment(name, on, vary);
         let mut query = Self {
-            store_key: keys::store_key(full_key.clone()),
+            store_key: keys::store_key(&full_key),
             full_key,
             node: on.first().map_or(0, |home| context.router.node(&home.record)),
             parts: Vec::with_capacity(on.len() * 2),
@@ -78,6 +82,7 @@ impl Query {
             rows_settled: Micros(0),
             ttl,
             serve_stale,
+            near: None,
         };
         for dependency in on {
             query.depend(context, dependency);
@@ -115,9 +120,33 @@ impl Query {
         self.parts.push(Part::Log(log));
     }
 
+    /// The logs that it depends on.
+    pub(super) fn logs(&self) -> impl Iterator<Item = &LogAddress> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Log(log) => Some(log),
+            Part::Row(_) => None,
+        })
+    }
+
     /// The fragment's whole key.
-    pub fn full_key(&self) -> &str {
+    pub fn full_key(&self) -> &Arc<str> {
         &self.full_key
+    }
+
+    /// The same, with what the process itself has kept of the fragment.
+    pub fn with_near(mut self, near: Option<Cached>) -> Self {
+        self.near = near;
+        self
+    }
+
+    /// How long the fragment may be kept; `None` if it may not.
+    pub(crate) fn ttl(&self) -> Option<Ttl> {
+        self.ttl
+    }
+
+    /// Whether this is a version that the process had kept.
+    pub(crate) fn is_near(&self, cached: &Cached) -> bool {
+        self.near.as_ref().is_some_and(|near| near.stamp == cached.stamp)
     }
 
     /// Takes it out of the store.
@@ -127,13 +156,24 @@ impl Query {
 
     /// Names this fragment with exactly this row in hand, for sharing renders that cannot be stored.
     pub(crate) fn in_hand(&self) -> Stamp {
-        let mut stamp = crate::version::StampBuilder::with_capacity(self.parts.len());
-        for part in &self.parts {
-            if let Part::Row(digest) = part {
-                stamp.row(*digest);
-            }
+        let mut rows = self.parts.iter().filter_map(|part| match part {
+            Part::Row(digest) => Some(*digest),
+            Part::Log(_) => None,
+        });
+        // The whole key tells how many rows there are, so one needs no hash around it.
+        let Some(first) = rows.next() else { return Stamp::from_bytes([0; 16]) };
+        let Some(second) = rows.next() else { return Stamp::from_bytes(first.to_be_bytes()) };
+        let mut stamp = StampBuilder::with_capacity(self.parts.len());
+        for digest in [first, second].into_iter().chain(rows) {
+            stamp.row(digest);
         }
         stamp.finish()
+    }
+}
+
+impl From<super::Envelope> for Cached {
+    fn from(super::Envelope { stamp, read_at, body }: super::Envelope) -> Self {
+        Self { body, read_at, stamp }
     }
 }
 

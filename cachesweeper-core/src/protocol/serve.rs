@@ -4,6 +4,7 @@
 //! of this process, gathering callers of a render that cannot be stored, and rendering.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,7 +28,7 @@ pub enum Served {
     /// From the store, an older version within the bound of `serve_stale`.
     Stale(Cached),
     /// Rendered now, and stored.
-    Filled(Bytes),
+    Filled(Cached),
     /// Rendered now, and not stored.
     Unstored(Bytes, Unstored),
 }
@@ -70,7 +71,7 @@ pub struct Flight {
     /// The fragment's position.
     pub position: usize,
     /// The fragment's whole key.
-    pub key: String,
+    pub key: Arc<str>,
     /// The version; for a render that cannot be stored, the rows in hand.
     pub stamp: Stamp,
     /// Whether the caller would rather have an older version than wait.
@@ -130,10 +131,10 @@ enum Stage {
 pub struct Serve {
     rules: Rules,
     namespace: Namespace,
-    marker: String,
+    marker: Arc<str>,
     mode: Mode,
     /// The queries, each once.
-    queries: Vec<Query>,
+    queries: Arc<[Query]>,
     /// For each query, the position at which its caller first asked for it.
     first: Vec<usize>,
     /// For each position of the caller, its query.
@@ -146,19 +147,23 @@ pub struct Serve {
 
 impl Serve {
     /// Serves these queries. One that is asked for twice is looked up, leased and rendered once.
-    pub fn new(rules: Rules, namespace: Namespace, mode: Mode, asked: Vec<Query>) -> Self {
+    pub fn new(rules: Rules, namespace: Namespace, mode: Mode, mut queries: Vec<Query>) -> Self {
         let marker = namespace.marker();
-        let (mut queries, mut first, mut query_of) = (Vec::with_capacity(asked.len()), Vec::new(), Vec::new());
-        let mut known: HashMap<(String, Stamp), usize> = HashMap::with_capacity(asked.len());
-        for (position, query) in asked.into_iter().enumerate() {
-            let next = queries.len();
-            let place = *known.entry((query.full_key.clone(), query.in_hand())).or_insert(next);
+        let (mut first, mut query_of) = (Vec::with_capacity(queries.len()), Vec::with_capacity(queries.len()));
+        let mut known: HashMap<(&str, Stamp), usize> = HashMap::with_capacity(queries.len());
+        for (position, query) in queries.iter().enumerate() {
+            let next = first.len();
+            let place = *known.entry((&*query.full_key, query.in_hand())).or_insert(next);
             query_of.push(place);
             if place == next {
-                queries.push(query);
                 first.push(position);
             }
         }
+        drop(known);
+        if first.len() < queries.len() {
+            queries = first.iter().map(|&position| queries[position].clone()).collect();
+        }
+        let queries: Arc<[Query]> = queries.into();
         let lookup = Lookup::new(rules, marker.clone(), queries.clone());
         let all = (0..queries.len()).collect();
         Self {
@@ -207,7 +212,7 @@ impl Serve {
             (Stage::Flights, ServeInput::Joined(shared)) => self.joined(shared),
             (Stage::Leases(asked), ServeInput::Replies(replies)) => self.leased(&asked, &replies),
             (Stage::WaitForLease(positions), ServeInput::Slept) => {
-                let queries = positions.iter().map(|&position| self.queries[position].clone()).collect();
+                let queries: Vec<Query> = positions.iter().map(|&position| self.queries[position].clone()).collect();
                 let lookup = Box::new(Lookup::new(self.rules, self.marker.clone(), queries));
                 self.look_up(lookup, positions, Input::Start, tick)
             }
@@ -380,27 +385,25 @@ impl Serve {
             ends.extend(self.end_lease(position));
             let query = &self.queries[position];
             // The stamp and the time are those of the lookup above: tokens are never read again for a fill.
-            let (stamp, unstored) = match &self.states[position] {
-                _ if query.ttl.is_none() => (None, Some(Unstored::Bypass(Reason::InvalidTtl))),
-                State::Miss { .. } if !storable => (None, Some(Unstored::Inner)),
-                State::Miss { storable: false, .. } => (None, Some(Unstored::LoadedTooEarly)),
-                State::Miss { stamp, .. } => (Some(*stamp), None),
+            let read_at = self.read_at[position];
+            let unstored = |why| Served::Unstored(body.clone(), why);
+            let (stamp, served) = match &self.states[position] {
+                _ if query.ttl.is_none() => (None, unstored(Unstored::Bypass(Reason::InvalidTtl))),
+                State::Miss { .. } if !storable => (None, unstored(Unstored::Inner)),
+                State::Miss { storable: false, .. } => (None, unstored(Unstored::LoadedTooEarly)),
+                State::Miss { stamp, .. } => (Some(*stamp), Served::Filled(Cached { body: body.clone(), read_at, stamp: *stamp })),
                 State::Bypass { reason, keep_for_stale: true } if storable => {
-                    (Some(Stamp::unmatchable(tick.random, tick.now.0)), Some(Unstored::Bypass(*reason)))
+                    (Some(Stamp::unmatchable(tick.random, tick.now.0)), unstored(Unstored::Bypass(*reason)))
                 }
-                State::Bypass { reason, .. } => (None, Some(Unstored::Bypass(*reason))),
+                State::Bypass { reason, .. } => (None, unstored(Unstored::Bypass(*reason))),
                 State::Unknown | State::Served(_) => continue,
             };
             if let (Some(stamp), Some(ttl)) = (stamp, query.ttl) {
-                let envelope = Envelope { stamp, read_at: self.read_at[position], body: body.clone() };
-                let value = envelope.encode(&query.full_key);
+                let value = Envelope { stamp, read_at, body }.encode(&query.full_key);
                 ops.push(Op { node: query.node, key: query.store_key.clone(), action: Action::Set(value, ttl) });
                 stored.push(position);
             }
-            self.states[position] = State::Served(match unstored {
-                None => Served::Filled(body),
-                Some(why) => Served::Unstored(body, why),
-            });
+            self.states[position] = State::Served(served);
         }
         ops.append(&mut ends);
         if ops.is_empty() {
@@ -413,7 +416,7 @@ impl Serve {
     fn filled(&mut self, stored: &[usize], replies: Vec<Reply>) -> ServeStep {
         for (&position, reply) in stored.iter().zip(replies) {
             let State::Served(served) = &mut self.states[position] else { continue };
-            let Served::Filled(body) = served else { continue };
+            let Served::Filled(Cached { body, .. }) = served else { continue };
             *served = match reply {
                 Reply::TooLarge => Served::Unstored(body.clone(), Unstored::TooLarge),
                 Reply::Failed(error) => Served::Unstored(body.clone(), Unstored::Failed(error)),

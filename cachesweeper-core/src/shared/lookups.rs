@@ -1,5 +1,7 @@
 //! Lookups: building queries, counting outcomes, warning of what cannot be right.
 
+use std::sync::Arc;
+
 use super::Shared;
 use crate::ambient::Render;
 use crate::protocol::{Mode, Query, QueryContext, Reason, Serve, Served, Unstored};
@@ -30,7 +32,21 @@ impl Shared {
             }
         };
         let context = QueryContext { namespace: &self.namespace, router: &self.router, graph: &self.graph, rules: &self.rules };
-        Query::new(&context, name, on, vary, ttl, serve_stale)
+        let query = Query::new(&context, name, on, vary, ttl, serve_stale);
+        match &self.near {
+            Some(near) => near.look(query, self.clock.now()),
+            None => query,
+        }
+    }
+
+    /// Keeps in the process what was served, and counts what came from there.
+    pub(crate) fn keep_near(&self, query: &Query, served: &Served) {
+        let Some(near) = &self.near else { return };
+        match served {
+            Served::Hit(cached) if query.is_near(cached) => Counters::bump(&self.counters.near_hits),
+            Served::Hit(cached) | Served::Filled(cached) => near.keep(query, cached),
+            Served::Shared(_) | Served::Stale(_) | Served::Unstored(..) => {}
+        }
     }
 
     fn warn_of_unknown(&self, record: &RecordKey) {
@@ -46,7 +62,7 @@ impl Shared {
     }
 
     /// What a fragment's caller is told, counted. `renders` is the fragment's own render; the one around it is told too.
-    pub(crate) fn outcome(&self, name: &str, full_key: &str, served: Served, waited: std::time::Duration) -> Rendered {
+    pub(crate) fn outcome(&self, name: &str, full_key: &Arc<str>, served: Served, waited: std::time::Duration) -> Rendered {
         let counters = &self.counters;
         let (body, outcome) = match served {
             Served::Hit(cached) => {
@@ -61,10 +77,10 @@ impl Shared {
                 Counters::bump(&counters.served_stale);
                 (cached.body, Outcome::Stale)
             }
-            Served::Filled(body) => {
+            Served::Filled(cached) => {
                 Counters::bump(&counters.misses);
                 Counters::bump(&counters.fills);
-                (body, Outcome::Miss)
+                (cached.body, Outcome::Miss)
             }
             Served::Unstored(body, why) => {
                 let outcome = self.unstored(name, full_key, &why, body.len());
@@ -79,10 +95,10 @@ impl Shared {
         Rendered::new(body, outcome, waited)
     }
 
-    fn unstored(&self, name: &str, full_key: &str, why: &Unstored, len: usize) -> Outcome {
+    fn unstored(&self, name: &str, full_key: &Arc<str>, why: &Unstored, len: usize) -> Outcome {
         let counters = &self.counters;
         // At most as long as a store key: a whole key is as long as its user's text.
-        let key = || crate::keys::store_key(full_key.to_owned());
+        let key = || crate::keys::store_key(full_key);
         match why {
             Unstored::Bypass(reason) => {
                 Counters::bump(&counters.bypasses);
@@ -96,7 +112,7 @@ impl Shared {
                 });
                 let refused = matches!(reason, Reason::NoDependency | Reason::KeyOfTimestampRecord);
                 if refused && self.first_time(&format!("refused: {name}")) {
-                    tracing::error!(fragment = name, key = key(), "{reason}");
+                    tracing::error!(fragment = name, key = &*key(), "{reason}");
                 }
                 Outcome::Bypass(*reason)
             }
@@ -116,7 +132,7 @@ impl Shared {
                 let limit = self.info.max_item;
                 tracing::warn!(
                     fragment = name,
-                    key = key(),
+                    key = &*key(),
                     bytes = len,
                     limit,
                     "the fragment is too large for the store; it is served and not stored"
@@ -126,7 +142,7 @@ impl Shared {
             Unstored::Failed(error) => {
                 Counters::bump(&counters.misses);
                 Counters::bump(&counters.fills_failed);
-                tracing::debug!(fragment = name, key = key(), %error, "the fragment could not be stored");
+                tracing::debug!(fragment = name, key = &*key(), %error, "the fragment could not be stored");
                 Outcome::Unstored
             }
         }

@@ -14,6 +14,7 @@ use crate::face::Adapters;
 use crate::flight::Flights;
 use crate::health::{Health, Pending};
 use crate::keys::Namespace;
+use crate::near::Near;
 use crate::protocol::{LogAddress, Rules};
 use crate::registry::Graph;
 use crate::stats::Counters;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub(crate) info: StoreInfo,
     pub(crate) adapters: Adapters,
     pub(crate) renewals: Renewals,
+    /// Bodies that the process keeps itself, if it does.
+    pub(crate) near: Option<Near>,
     /// `None` if no hit is verified.
     pub(crate) verifier: Option<Verifier>,
     default_ttl: Ttl,
@@ -70,6 +73,8 @@ impl Shared {
             changes: Arc::default(),
             adapters: Adapters::default(),
             renewals: Renewals::default(),
+            // The embedded store is as near as can be.
+            near: (info.shared && config.near_cache > 0).then(|| Near::new(config.near_cache)),
             verifier: Verifier::new(config.verify),
             default_ttl,
             router,

@@ -36,7 +36,7 @@ impl Shared {
                     crate::stats::Counters::bump(&self.counters.forged);
                     if self.first_time("forged") {
                         tracing::warn!(
-                            key = op.key,
+                            key = &*op.key,
                             "a fragment in the store is not sealed with this application's secret; it is rendered and overwritten. Expected \
                              once after the secret was set or changed; else find out who writes to the store"
                         );

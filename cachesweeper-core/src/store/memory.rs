@@ -28,8 +28,8 @@ const OVERHEAD: u64 = 96;
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<Box<str>, Entry> for Weight {
-    fn weight(&self, key: &Box<str>, entry: &Entry) -> u64 {
+impl Weighter<Arc<str>, Entry> for Weight {
+    fn weight(&self, key: &Arc<str>, entry: &Entry) -> u64 {
         key.len() as u64 + entry.value.len() as u64 + OVERHEAD
     }
 }
@@ -38,10 +38,10 @@ impl Weighter<Box<str>, Entry> for Weight {
 #[derive(Clone)]
 struct KeepHolds(Arc<dyn Clock>);
 
-impl Lifecycle<Box<str>, Entry> for KeepHolds {
+impl Lifecycle<Arc<str>, Entry> for KeepHolds {
     type RequestState = ();
 
-    fn is_pinned(&self, _: &Box<str>, entry: &Entry) -> bool {
+    fn is_pinned(&self, _: &Arc<str>, entry: &Entry) -> bool {
         entry.value.first() == Some(&b'=') && VersionLog::parse(&entry.value).is_ok_and(|log| log.is_held(self.0.now(), Micros(0)))
     }
 }
@@ -53,12 +53,12 @@ impl Lifecycle<Box<str>, Entry> for KeepHolds {
 /// use cachesweeper_core::{SystemClock, store::{Op, Reply, Store, memory::MemoryStore}};
 ///
 /// let store = MemoryStore::new(64 << 20, Arc::new(SystemClock));
-/// assert!(matches!(store.run(vec![Op::get(0, "blog/t/comment:1".into())])[..], [Reply::No]));
+/// assert!(matches!(store.run(&[Op::get(0, "blog/t/comment:1")])[..], [Reply::No]));
 /// ```
 pub struct MemoryStore {
     info: StoreInfo,
     clock: Arc<dyn Clock>,
-    cache: Cache<Box<str>, Entry, Weight, DefaultHashBuilder, KeepHolds>,
+    cache: Cache<Arc<str>, Entry, Weight, DefaultHashBuilder, KeepHolds>,
     /// Read-modify-write operations on one key exclude each other; reads and plain sets take no lock of ours.
     locks: [std::sync::Mutex<()>; 64],
 }
@@ -99,11 +99,11 @@ impl MemoryStore {
         None
     }
 
-    fn put(&self, key: &str, value: Bytes, ttl: Ttl) -> Reply {
+    fn put(&self, key: &Arc<str>, value: Bytes, ttl: Ttl) -> Reply {
         if key.len() + value.len() > self.info.max_item {
             return Reply::TooLarge;
         }
-        self.cache.insert(key.into(), Entry { value, expires: ttl.end(self.clock.now()) });
+        self.cache.insert(key.clone(), Entry { value, expires: ttl.end(self.clock.now()) });
         Reply::Done
     }
 
@@ -114,27 +114,27 @@ impl MemoryStore {
         f()
     }
 
-    fn one(&self, op: Op) -> Reply {
+    fn one(&self, op: &Op) -> Reply {
         let Op { node, key, action } = op;
-        if node != 0 {
+        if *node != 0 {
             return Reply::Failed(StoreError::refused("memory", format_args!("there is no node {node}")));
         }
         match action {
-            Action::Get | Action::GetForWrite => self.get(&key).map_or(Reply::No, Reply::Value),
-            Action::Set(value, ttl) => self.locked(&key, || self.put(&key, value, ttl)),
-            Action::Add(value, ttl) => self.locked(&key, || match self.get(&key) {
+            Action::Get | Action::GetForWrite => self.get(key).map_or(Reply::No, Reply::Value),
+            Action::Set(value, ttl) => self.locked(key, || self.put(key, value.clone(), *ttl)),
+            Action::Add(value, ttl) => self.locked(key, || match self.get(key) {
                 Some(_) => Reply::No,
-                None => self.put(&key, value, ttl),
+                None => self.put(key, value.clone(), *ttl),
             }),
-            Action::Append(more, ttl) => self.locked(&key, || match self.get(&key) {
-                Some(value) => self.put(&key, [value, more].concat().into(), ttl),
+            Action::Append(more, ttl) => self.locked(key, || match self.get(key) {
+                Some(value) => self.put(key, [&value[..], &more[..]].concat().into(), *ttl),
                 None => Reply::No,
             }),
-            Action::Replace(expected, value, ttl) => self.locked(&key, || match self.get(&key) {
-                Some(found) if found == expected => self.put(&key, value, ttl),
+            Action::Replace(expected, value, ttl) => self.locked(key, || match self.get(key) {
+                Some(found) if found == *expected => self.put(key, value.clone(), *ttl),
                 _ => Reply::No,
             }),
-            Action::Delete => self.locked(&key, || self.cache.remove(&*key).map_or(Reply::No, |_| Reply::Done)),
+            Action::Delete => self.locked(key, || self.cache.remove(&**key).map_or(Reply::No, |_| Reply::Done)),
         }
     }
 }
@@ -151,8 +151,8 @@ impl Store for MemoryStore {
         &self.info
     }
 
-    fn run(&self, batch: Vec<Op>) -> Vec<Reply> {
-        batch.into_iter().map(|op| self.one(op)).collect()
+    fn run(&self, batch: &[Op]) -> Vec<Reply> {
+        batch.iter().map(|op| self.one(op)).collect()
     }
 }
 
@@ -161,7 +161,7 @@ impl AsyncStore for MemoryStore {
         &self.info
     }
 
-    fn run(&self, batch: Vec<Op>) -> BoxFuture<'_, Vec<Reply>> {
+    fn run<'a>(&'a self, batch: &'a [Op]) -> BoxFuture<'a, Vec<Reply>> {
         Box::pin(std::future::ready(Store::run(self, batch)))
     }
 }
@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn run(store: &MemoryStore, key: &str, action: Action) -> Reply {
-        Store::run(store, vec![Op { node: 0, key: key.into(), action }]).remove(0)
+        Store::run(store, &[Op { node: 0, key: key.into(), action }]).remove(0)
     }
 
     const DAY: Ttl = Ttl::days(1);

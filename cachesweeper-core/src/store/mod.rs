@@ -22,15 +22,15 @@ pub struct Op {
     /// The node, an index into [`StoreInfo::nodes`].
     pub node: usize,
     /// The item's key: printable ASCII without spaces, at most 250 bytes.
-    pub key: String,
+    pub key: Arc<str>,
     /// What to do with the item.
     pub action: Action,
 }
 
 impl Op {
     /// Reads the item under `key`.
-    pub fn get(node: usize, key: String) -> Self {
-        Self { node, key, action: Action::Get }
+    pub fn get(node: usize, key: impl Into<Arc<str>>) -> Self {
+        Self { node, key: key.into(), action: Action::Get }
     }
 }
 
@@ -149,7 +149,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     fn info(&self) -> &StoreInfo;
 
     /// Runs the batch and returns one reply for each operation, in order. Problems are replies; this never panics.
-    fn run(&self, batch: Vec<Op>) -> Vec<Reply>;
+    fn run(&self, batch: &[Op]) -> Vec<Reply>;
 }
 
 /// A store for async code. See [`Store`].
@@ -158,7 +158,7 @@ pub trait AsyncStore: Send + Sync + fmt::Debug {
     fn info(&self) -> &StoreInfo;
 
     /// Runs the batch and returns one reply for each operation, in order. Problems are replies; this never panics.
-    fn run(&self, batch: Vec<Op>) -> BoxFuture<'_, Vec<Reply>>;
+    fn run<'a>(&'a self, batch: &'a [Op]) -> BoxFuture<'a, Vec<Reply>>;
 }
 
 /// How the protocol's times are measured against a store; see [`crate::protocol::Rules`].

@@ -14,10 +14,10 @@ impl Sweeper {
         let ops = self.shared().sealed(ops);
         let admitted = self.shared().admit(&ops);
         let mut replies = match admitted {
-            None => self.inner.store.run(ops.clone()).await,
+            None => self.inner.store.run(&ops).await,
             Some(admitted) => {
                 let sent: Vec<Op> = ops.iter().zip(&admitted).filter(|(_, reply)| reply.is_none()).map(|(op, _)| op.clone()).collect();
-                let answered = if sent.is_empty() { Vec::new() } else { self.inner.store.run(sent).await };
+                let answered = if sent.is_empty() { Vec::new() } else { self.inner.store.run(&sent).await };
                 merge(admitted, answered)
             }
         };

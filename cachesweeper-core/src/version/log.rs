@@ -73,6 +73,22 @@ pub struct Malformed {
     pub len: usize,
 }
 
+/// The uids that a log releases.
+enum Released<'a> {
+    /// Looked for where they are.
+    Short(&'a [Event]),
+    Long(BTreeSet<Uid>),
+}
+
+impl Released<'_> {
+    fn contains(&self, uid: Uid) -> bool {
+        match self {
+            Self::Short(events) => events.iter().any(|event| matches!(event, Event::Release { uid: released, .. } if *released == uid)),
+            Self::Long(uids) => uids.contains(&uid),
+        }
+    }
+}
+
 /// A parsed version log: a head, and the marks and releases since. Its wire form is in `docs/wire-format.md`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VersionLog {
@@ -153,12 +169,18 @@ impl VersionLog {
         &self.events
     }
 
-    fn released(&self) -> BTreeSet<Uid> {
+    fn released(&self) -> Released<'_> {
+        // A log is as long as this before it is compacted; a hostile one may be as long as the store allows, and must not cost
+        // the square of its length.
+        const SHORT: usize = 24;
+        if self.events.len() <= SHORT {
+            return Released::Short(&self.events);
+        }
         let uids = self.events.iter().filter_map(|event| match event {
             Event::Release { uid, .. } => Some(*uid),
             Event::Mark { .. } | Event::Quarantine { .. } => None,
         });
-        uids.collect()
+        Released::Long(uids.collect())
     }
 
     /// The marks that still hold at `now`: not released (before or after, messages may overtake each other), and with
@@ -169,11 +191,10 @@ impl VersionLog {
             return open;
         }
         let released = self.released();
-        // By uid, since a log may be as long as the store allows: a hostile one must not cost the square of its length.
         let mut places = BTreeMap::new();
         for event in &self.events {
             let Event::Mark { uid, deadline } = *event else { continue };
-            if released.contains(&uid) || deadline.plus(skew) < now {
+            if released.contains(uid) || deadline.plus(skew) < now {
                 continue;
             }
             let place = *places.entry(uid).or_insert(open.len());
@@ -190,7 +211,13 @@ impl VersionLog {
         match self.events.as_slice() {
             [] => false,
             [Event::Mark { deadline, .. }] => deadline.plus(skew) >= now,
-            _ => !self.open(now, skew).is_empty(),
+            events => {
+                let released = self.released();
+                events.iter().any(|event| match *event {
+                    Event::Mark { uid, deadline } => deadline.plus(skew) >= now && !released.contains(uid),
+                    Event::Release { .. } | Event::Quarantine { .. } => false,
+                })
+            }
         }
     }
 
@@ -216,7 +243,7 @@ impl VersionLog {
     pub fn settled(&self, landing: Micros) -> Micros {
         let released = self.released();
         let ends = self.events.iter().map(|event| match *event {
-            Event::Mark { uid, .. } if released.contains(&uid) => Micros(0),
+            Event::Mark { uid, .. } if released.contains(uid) => Micros(0),
             Event::Mark { deadline, .. } => deadline,
             Event::Release { birth, .. } => birth,
             Event::Quarantine { .. } => Micros(0),

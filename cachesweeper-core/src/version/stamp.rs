@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// A record's version token: the 128-bit hash (XXH3) of its log's raw bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,8 +76,11 @@ impl StampBuilder {
 
     /// The stamp.
     pub fn finish(&self) -> Stamp {
-        let mut hash = Xxh3::new();
-        hash.update(&self.parts);
-        Stamp(hash.digest128())
+        Stamp(xxh3_128(&self.parts))
+    }
+
+    /// Starts the next stamp.
+    pub fn clear(&mut self) {
+        self.parts.clear();
     }
 }

@@ -69,17 +69,17 @@ impl Remote {
     /// Forgets one item, like an eviction.
     pub fn evict(&self, key: &str) {
         let delete = Op { node: 0, key: key.into(), action: cachesweeper_core::store::Action::Delete };
-        let replies = Store::run(&*self.inner.lock().unwrap(), vec![delete]);
+        let replies = Store::run(&*self.inner.lock().unwrap(), &[delete]);
         assert!(matches!(replies[..], [Reply::Done]), "{key} was not there");
     }
 
     pub fn get(&self, key: &str) -> Option<bytes::Bytes> {
-        Store::run(&*self.inner.lock().unwrap(), vec![Op::get(0, key.into())])[0].value().cloned()
+        Store::run(&*self.inner.lock().unwrap(), &[Op::get(0, key)])[0].value().cloned()
     }
 
     pub fn set(&self, key: &str, value: &[u8]) {
         let action = cachesweeper_core::store::Action::Set(value.to_vec().into(), cachesweeper_core::Ttl::days(1));
-        Store::run(&*self.inner.lock().unwrap(), vec![Op { node: 0, key: key.into(), action }]);
+        Store::run(&*self.inner.lock().unwrap(), &[Op { node: 0, key: key.into(), action }]);
     }
 
     pub fn batch_count(&self) -> usize {
@@ -92,19 +92,19 @@ impl Store for Remote {
         &self.info
     }
 
-    fn run(&self, batch: Vec<Op>) -> Vec<Reply> {
-        self.batches.lock().unwrap().push(batch.clone());
+    fn run(&self, batch: &[Op]) -> Vec<Reply> {
+        self.batches.lock().unwrap().push(batch.to_vec());
         self.clock.advance(Duration::from_micros(self.slow.load(Ordering::SeqCst)));
         if self.down.load(Ordering::SeqCst) {
             return batch.iter().map(|_| Reply::Failed(StoreError::down("a:1", "connection refused"))).collect();
         }
         let full = self.full.load(Ordering::SeqCst);
         let inner = self.inner.lock().unwrap();
-        let one = |op: Op| match op.action {
+        let one = |op: &Op| match op.action {
             cachesweeper_core::store::Action::Append(..) if full => Reply::No,
-            _ => Store::run(&*inner, vec![op]).remove(0),
+            _ => Store::run(&*inner, std::slice::from_ref(op)).remove(0),
         };
-        batch.into_iter().map(one).collect()
+        batch.iter().map(one).collect()
     }
 }
 

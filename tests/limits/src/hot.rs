@@ -75,7 +75,7 @@ impl Hot {
             let until = Instant::now() + Duration::from_secs(self.seconds);
             while Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(5));
-                let log = store.run(vec![Op::get(0, "limits/t/hot:1".into())]);
+                let log = store.run(&[Op::get(0, "limits/t/hot:1")]);
                 lengths.extend(log.first().and_then(|reply| reply.value()).map(|log| log.len()));
             }
             stop.store(true, Ordering::Relaxed);

@@ -82,7 +82,7 @@ impl Checked {
             self.note_reply(&op, &reply);
             return reply;
         }
-        state.items.get(&(op.node, Arc::from(op.key.as_str()))).map_or(Reply::No, |value| Reply::Value(value.clone()))
+        state.items.get(&(op.node, op.key.clone())).map_or(Reply::No, |value| Reply::Value(value.clone()))
     }
 
     /// Whether nothing can change this node's marker any more: then it does not matter when it is read.
@@ -176,7 +176,7 @@ impl Checked {
     }
 
     fn may_evict(&self, key: &str) -> bool {
-        let (log, marker) = (self.world.is_log(key), key == self.world.marker);
+        let (log, marker) = (self.world.is_log(key), *key == *self.world.marker);
         match self.world.setup.evicted {
             Evicted::Any => true,
             Evicted::Logs => log,

@@ -1,5 +1,7 @@
 //! Readers: the driver of `Serve`, with the flights of a process, and the check of everything that is served.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use cachesweeper_core::protocol::{Mode, Reason, Serve, ServeInput, ServeStep, Served, Unstored};
 use cachesweeper_core::store::{Action as StoreAction, Op, Reply};
@@ -202,7 +204,7 @@ impl Checked {
             .collect()
     }
 
-    fn end_flight(&self, state: &mut State, reader: usize, flight: Option<(String, Stamp)>, landed: Landed) {
+    fn end_flight(&self, state: &mut State, reader: usize, flight: Option<(Arc<str>, Stamp)>, landed: Landed) {
         let Some((key, stamp)) = flight else { return };
         for (other, run) in self.others(state, reader) {
             let Wait::Follow(wanted, version) = &run.wait else { continue };
@@ -220,7 +222,7 @@ impl Checked {
     }
 
     /// Joins a flight, or leads it.
-    fn join(&self, state: &mut State, reader: usize, mut run: Run, key: String, stamp: Stamp, impatient: bool) {
+    fn join(&self, state: &mut State, reader: usize, mut run: Run, key: Arc<str>, stamp: Stamp, impatient: bool) {
         let led = |run: &Run| {
             let leads = run.frames.iter().filter_map(|frame| frame.leads.as_ref());
             leads.into_iter().any(|(other, version)| self.same_flight((other, *version), (&key, stamp)))
@@ -243,7 +245,7 @@ impl Checked {
         for (other, run) in others {
             for frame in &run.frames {
                 if let Some((name, version, turn)) = &frame.gathers
-                    && name == key
+                    && **name == *key
                     && *version == stamp
                 {
                     turns.push((*other, *turn, run));
@@ -254,7 +256,7 @@ impl Checked {
     }
 
     /// Renders what cannot be stored, or waits for a render that begins after this moment.
-    fn gather(&self, state: &mut State, reader: usize, mut run: Run, key: String, stamp: Stamp) {
+    fn gather(&self, state: &mut State, reader: usize, mut run: Run, key: Arc<str>, stamp: Stamp) {
         if !self.world.setup.flights {
             return self.drive(state, reader, run, ServeInput::Gathered(None));
         }
@@ -276,7 +278,7 @@ impl Checked {
     }
 
     /// The end of a part in a gathering; with a body if it rendered.
-    fn end_gathering(&self, state: &mut State, reader: usize, part: Option<(String, Stamp, Turn)>, body: Option<Bytes>) {
+    fn end_gathering(&self, state: &mut State, reader: usize, part: Option<(Arc<str>, Stamp, Turn)>, body: Option<Bytes>) {
         let Some((key, stamp, ended)) = part else { return };
         let others = self.others(state, reader);
         let turns: Vec<(usize, Turn)> = self.turns(&others, &key, stamp).into_iter().map(|(other, turn, _)| (other, turn)).collect();
@@ -438,7 +440,8 @@ impl Checked {
 fn outcome(served: &Served) -> (Bytes, bool) {
     match served {
         Served::Hit(cached) => (cached.body.clone(), true),
-        Served::Shared(body) | Served::Filled(body) => (body.clone(), true),
+        Served::Filled(cached) => (cached.body.clone(), true),
+        Served::Shared(body) => (body.clone(), true),
         Served::Stale(cached) => (cached.body.clone(), false),
         Served::Unstored(body, why) => {
             let cacheable = matches!(why, Unstored::TooLarge | Unstored::Failed(_) | Unstored::Bypass(Reason::InvalidTtl));

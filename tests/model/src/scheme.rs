@@ -48,7 +48,7 @@ impl World {
                 *value = Envelope { read_at: Micros(BEGINNING), ..envelope }.encode(&op.key);
             }
             if let (Scheme::TokensReadAgain, Action::Set(value, _)) = (self.setup.scheme, &mut op.action)
-                && let Some(number) = self.queries.iter().position(|query| query.full_key() == op.key)
+                && let Some(number) = self.queries.iter().position(|query| *query.full_key() == op.key)
                 && let Some(envelope) = Envelope::decode(value, &op.key)
             {
                 let stamp = self.stamp(&self.setup.fragments[number], items);

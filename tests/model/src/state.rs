@@ -1,6 +1,7 @@
 //! A state of the model, and what can happen next.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cachesweeper_core::health::{Health, Pending};
@@ -173,9 +174,9 @@ pub struct Frame {
     /// Whether something inside forbids to store it.
     pub tainted: bool,
     /// The flight that it leads.
-    pub leads: Option<(String, Stamp)>,
+    pub leads: Option<(Arc<str>, Stamp)>,
     /// Its part in renders that cannot be stored.
-    pub gathers: Option<(String, Stamp, Turn)>,
+    pub gathers: Option<(Arc<str>, Stamp, Turn)>,
 }
 
 /// Whose turn it is to render what cannot be stored.
@@ -203,7 +204,7 @@ pub enum Wait {
     /// A lease's holder.
     Sleep,
     /// Another caller's flight.
-    Follow(String, Stamp),
+    Follow(Arc<str>, Stamp),
     /// Its turn to render.
     Turn,
     /// The data are to be loaded.

@@ -11,7 +11,7 @@ pub type Items = BTreeMap<(usize, Arc<str>), Bytes>;
 
 /// Runs one operation, as memcached and the memory store do.
 pub fn run(items: &mut Items, op: &Op) -> Reply {
-    let key = (op.node, Arc::from(op.key.as_str()));
+    let key = (op.node, op.key.clone());
     let found = items.get(&key).cloned();
     match (&op.action, found) {
         (Action::Get | Action::GetForWrite, found) => found.map_or(Reply::No, Reply::Value),
@@ -65,7 +65,7 @@ impl Batch {
         let op = &mut self.ops[index];
         // Whether it was a read is still asked, by the nodes' health.
         let action = if matches!(op.action, Action::Get) { Action::Get } else { Action::GetForWrite };
-        *op = Op { node: op.node, key: String::new(), action };
+        *op = Op { node: op.node, key: "".into(), action };
     }
 
     /// Whether everything has come back.

@@ -44,7 +44,7 @@ impl Checked {
             ]);
             return format!("[{} stamp {stamp:08x}]", String::from_utf8_lossy(&envelope.body));
         }
-        if key == self.world.marker {
+        if *key == *self.world.marker {
             return match Marker::parse(bytes).map(|marker| marker.deadline()) {
                 Some(Some(deadline)) => format!("quarantine until {}", time(deadline)),
                 Some(None) => "bare".into(),

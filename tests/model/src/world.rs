@@ -27,7 +27,7 @@ pub struct World {
     /// The namespace.
     pub namespace: Namespace,
     /// The marker's key.
-    pub marker: String,
+    pub marker: Arc<str>,
     /// Each row's log.
     pub logs: Vec<LogAddress>,
     /// Each fragment's query.
@@ -77,11 +77,11 @@ impl World {
     pub fn items(&self) -> Items {
         let mut items = Items::new();
         for (row, log) in self.logs.iter().enumerate() {
-            items.insert((log.node, Arc::from(log.key.as_str())), self.first_log(row).to_bytes().into());
+            items.insert((log.node, log.key.clone()), self.first_log(row).to_bytes().into());
         }
         for node in 0..self.setup.nodes() {
             let bytes = [Marker::bare(ancient(900)), Marker::quarantine(ancient(900), Micros(2))].concat();
-            items.insert((node, Arc::from(self.marker.as_str())), bytes.into());
+            items.insert((node, self.marker.clone()), bytes.into());
         }
         if self.setup.filled {
             for (number, fragment) in self.setup.fragments.iter().enumerate() {
@@ -89,7 +89,7 @@ impl World {
                 let envelope = Envelope { stamp: self.stamp(fragment, &items), read_at: Micros(BEGINNING), body: body(&shown) };
                 let query = &self.queries[number];
                 let node = self.logs[fragment.on[0]].node;
-                items.insert((node, Arc::from(query.full_key())), envelope.encode(query.full_key()));
+                items.insert((node, query.full_key().clone()), envelope.encode(query.full_key()));
             }
         }
         items
@@ -124,7 +124,7 @@ impl World {
         let mut stamp = StampBuilder::default();
         for &row in &fragment.on {
             let log = &self.logs[row];
-            let bytes = items.get(&(log.node, Arc::from(log.key.as_str())));
+            let bytes = items.get(&(log.node, log.key.clone()));
             stamp.token(VersionLog::token(bytes.map_or(&[][..], |bytes| &bytes[..])));
         }
         stamp.finish()
@@ -133,7 +133,7 @@ impl World {
     /// Of a marker only its head and its end are ever read: the order and number of its quarantines make no difference.
     pub fn tidy_marker(&self, items: &mut Items, op: &Op) {
         if op.key == self.marker
-            && let Some(bytes) = items.get_mut(&(op.node, Arc::from(op.key.as_str())))
+            && let Some(bytes) = items.get_mut(&(op.node, op.key.clone()))
             && let Some(marker) = Marker::parse(bytes)
         {
             let end = marker.deadline().map(|deadline| Marker::quarantine(marker.head(), deadline));
@@ -143,13 +143,13 @@ impl World {
 
     /// What an item is, in a word.
     pub fn name(&self, key: &str) -> String {
-        if key == self.marker {
+        if *key == *self.marker {
             return "the marker".into();
         }
-        if let Some(row) = self.logs.iter().position(|log| log.key == key) {
+        if let Some(row) = self.logs.iter().position(|log| *log.key == *key) {
             return format!("the log of row {row}");
         }
-        match self.queries.iter().position(|query| query.full_key() == key) {
+        match self.queries.iter().position(|query| **query.full_key() == *key) {
             Some(number) => format!("fragment {number}"),
             None => "a lease".into(),
         }
@@ -157,7 +157,7 @@ impl World {
 
     /// Whether a key is that of a log.
     pub fn is_log(&self, key: &str) -> bool {
-        self.logs.iter().any(|log| log.key == key)
+        self.logs.iter().any(|log| *log.key == *key)
     }
 }
 

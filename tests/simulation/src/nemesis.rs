@@ -116,7 +116,7 @@ fn partition(world: &Arc<World>, slots: std::ops::Range<usize>, node: usize, lin
 fn evict(world: &World, rng: &mut Rng, node: usize) {
     let latest = world.latest_shown();
     let mut state = world.state();
-    let keys: Vec<String> = state.nodes[node].keys().cloned().collect();
+    let keys: Vec<std::sync::Arc<str>> = state.nodes[node].keys().cloned().collect();
     let before = state.nodes[node].evictions;
     for key in keys.iter().filter(|_| rng.u8(..3) == 0) {
         state.nodes[node].evict_one(key, latest, world.knobs.skew(), world.profile.evicts_holds);

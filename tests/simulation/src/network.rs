@@ -32,7 +32,7 @@ impl Network {
         Self { world, life, slot, info }
     }
 
-    async fn share(&self, node: usize, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
+    async fn share(&self, node: usize, ops: Vec<(usize, &Op)>) -> Vec<(usize, Reply)> {
         let mut replies = Vec::with_capacity(ops.len());
         for piece in cut(ops, self.info.max_item) {
             match piece {
@@ -44,7 +44,7 @@ impl Network {
         replies
     }
 
-    async fn run_ops(&self, node: usize, ops: &[(usize, Op)]) -> Vec<(usize, Reply)> {
+    async fn run_ops(&self, node: usize, ops: &[(usize, &Op)]) -> Vec<(usize, Reply)> {
         let (mut wire, mut places) = (Vec::new(), Vec::new());
         for (position, op) in ops {
             wire.extend(commands(op));
@@ -139,7 +139,7 @@ impl AsyncStore for Network {
         &self.info
     }
 
-    fn run(&self, batch: Vec<Op>) -> BoxFuture<'_, Vec<Reply>> {
+    fn run<'a>(&'a self, batch: &'a [Op]) -> BoxFuture<'a, Vec<Reply>> {
         Box::pin(async move {
             let count = batch.len();
             let shares = by_node(self.info.nodes.len(), batch).into_iter().enumerate().filter(|(_, share)| !share.is_empty());

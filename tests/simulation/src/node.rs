@@ -1,6 +1,7 @@
 //! A store node: memcached's semantics, as far as the store uses them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cachesweeper_core::Ttl;
@@ -11,21 +12,21 @@ use cachesweeper_core::{Micros, store::Op};
 #[derive(Clone, Debug)]
 pub enum Command {
     /// `mg key v`
-    Get(String),
+    Get(Arc<str>),
     /// `mg key T…`
-    Touch(String, Ttl),
+    Touch(Arc<str>, Ttl),
     /// `ms key ME`
-    Add(String, Bytes, Ttl),
+    Add(Arc<str>, Bytes, Ttl),
     /// `ms key MA`
-    Append(String, Bytes),
+    Append(Arc<str>, Bytes),
     /// `ms key`
-    Set(String, Bytes, Ttl),
+    Set(Arc<str>, Bytes, Ttl),
     /// `md key`
-    Delete(String),
+    Delete(Arc<str>),
     /// `mg key v c`
-    Gets(String),
+    Gets(Arc<str>),
     /// `ms key C…`
-    Swap(String, u64, Bytes, Ttl),
+    Swap(Arc<str>, u64, Bytes, Ttl),
 }
 
 /// Its answer.
@@ -51,7 +52,7 @@ struct Item {
 /// A node.
 #[derive(Debug)]
 pub struct Node {
-    items: BTreeMap<String, Item>,
+    items: BTreeMap<Arc<str>, Item>,
     max_item: usize,
     /// Bytes that it may hold.
     pub memory: usize,
@@ -113,7 +114,7 @@ impl Node {
         self.uses += 1;
         let (cas, used) = (self.next_cas, self.uses);
         self.next_cas += 1;
-        self.items.insert(key.to_owned(), Item { value, expires, cas, used });
+        self.items.insert(key.into(), Item { value, expires, cas, used });
     }
 
     /// Runs one command at this time since the begin.
@@ -171,7 +172,7 @@ impl Node {
         if self.bytes <= self.memory {
             return;
         }
-        let mut by_use: Vec<(u64, String)> = self.items.iter().map(|(key, item)| (item.used, key.clone())).collect();
+        let mut by_use: Vec<(u64, Arc<str>)> = self.items.iter().map(|(key, item)| (item.used, key.clone())).collect();
         by_use.sort_unstable();
         for (_, key) in by_use {
             if self.bytes <= self.memory {
@@ -191,7 +192,7 @@ impl Node {
     }
 
     /// The keys, in order.
-    pub fn keys(&self) -> impl Iterator<Item = &String> {
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<str>> {
         self.items.keys()
     }
 }

@@ -102,7 +102,7 @@ impl Process {
 
     /// The logs of these records, on any node.
     pub fn logs_of(&self, records: &[RecordKey]) -> Vec<LogAddress> {
-        let keys: BTreeSet<String> = records.iter().map(|record| format!("s/t/{record}")).collect();
+        let keys: BTreeSet<Arc<str>> = records.iter().map(|record| format!("s/t/{record}").into()).collect();
         let nodes = 0..self.world.knobs.nodes;
         nodes.flat_map(|node| keys.iter().map(move |key| LogAddress { node, key: key.clone() })).collect()
     }

@@ -34,7 +34,7 @@ impl Store for Interrupting {
         self.store.info()
     }
 
-    fn run(&self, batch: Vec<Op>) -> Vec<Reply> {
+    fn run(&self, batch: &[Op]) -> Vec<Reply> {
         let marks = batch.iter().any(|op| matches!(op.action, Action::Append(..)));
         let replies = self.store.run(batch);
         let next = if marks { self.next.lock().expect("no panic").take() } else { None };

@@ -1,13 +1,19 @@
 //! The blocking memcached store.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use memcache::exp::{MetaClient, MetaConnection, parse_meta_result};
 
 use super::cut::{Piece, Replace, by_node, cut, in_order};
-use super::{DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size, wire};
+use super::multiget::{Exchange, Failure, Reading, exchanges, request};
+use super::{
+    CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size,
+    wire,
+};
 use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for blocking code.
@@ -31,7 +37,40 @@ impl Store for MemcachedStore {
         &self.info
     }
 
-    fn run(&self, batch: Vec<Op>) -> Vec<Reply> {
+    fn run(&self, batch: &[Op]) -> Vec<Reply> {
+        if batch.iter().all(|op| op.action.is_read()) { self.read(batch) } else { self.write(batch) }
+    }
+}
+
+impl MemcachedStore {
+    fn read(&self, batch: &[Op]) -> Vec<Reply> {
+        let mut replies = vec![Reply::No; batch.len()];
+        let shares = exchanges(self.nodes.len(), batch, &mut replies);
+        let mut failed: Vec<Option<StoreError>> = vec![None; self.nodes.len()];
+        for round in 0..shares.iter().map(Vec::len).max().unwrap_or(0) {
+            // The nodes' round trips overlap: each is asked before any answer is waited for. One that failed is not asked again:
+            // every further exchange would wait for the time-out anew.
+            let mut asked = Vec::with_capacity(self.nodes.len());
+            for ((node, failed), share) in self.nodes.iter().zip(&mut failed).zip(&shares) {
+                let Some(exchange) = share.get(round) else { continue };
+                let sent = failed.clone().map_or_else(|| node.ask(batch, exchange), Err);
+                asked.push((node, failed, exchange, sent));
+            }
+            for (node, failed, exchange, sent) in asked {
+                let answered = sent.and_then(|asked| node.answer(batch, exchange, asked, &mut replies));
+                if let Err(error) = answered {
+                    let error = failed.get_or_insert(error);
+                    exchange.iter().for_each(|&position| replies[position] = Reply::Failed(error.clone()));
+                    if error.down {
+                        node.forget();
+                    }
+                }
+            }
+        }
+        replies
+    }
+
+    fn write(&self, batch: &[Op]) -> Vec<Reply> {
         let count = batch.len();
         let mut shares = self.nodes.iter().zip(by_node(self.nodes.len(), batch)).filter(|(_, share)| !share.is_empty());
         let Some((first, share)) = shares.next() else { return in_order(count, []) };
@@ -64,6 +103,80 @@ struct Node {
 struct Live {
     client: Option<(MetaClient, usize)>,
     replacing: Option<MetaConnection>,
+    /// Idle.
+    readers: Vec<Reader>,
+}
+
+/// A connection that only reads.
+struct Reader {
+    stream: TcpStream,
+    /// What the socket's time-out is set to.
+    armed: Duration,
+    buffer: BytesMut,
+    request: Vec<u8>,
+    /// How long the last reply was, in bytes.
+    last: usize,
+}
+
+/// An exchange whose answer is to come.
+struct Asked {
+    reader: Reader,
+    limit: usize,
+    deadline: Instant,
+    /// Whether the connection was used before, so that the server may have closed it since.
+    used: bool,
+}
+
+impl Reader {
+    fn new(stream: TcpStream, timeout: Duration) -> Self {
+        Self { stream, armed: timeout, buffer: BytesMut::new(), request: Vec::new(), last: 0 }
+    }
+
+    /// Whether nothing has come since the last reply: neither the connection's end, nor bytes that would be taken for the next one.
+    fn is_quiet(&self) -> bool {
+        let quiet = self.stream.set_nonblocking(true).is_ok()
+            && self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        self.stream.set_nonblocking(false).is_ok() && quiet
+    }
+
+    /// Sets the socket's time-out for the next read. Setting it costs as much as a small read, so a millisecond more or less is
+    /// let be.
+    fn arm(&mut self, deadline: Instant) -> io::Result<()> {
+        const CLOSE: Duration = Duration::from_millis(1);
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        if left.abs_diff(self.armed) > CLOSE {
+            self.stream.set_read_timeout(Some(left))?;
+            self.armed = left;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, batch: &[Op], exchange: &Exchange, limit: usize, deadline: Instant, replies: &mut [Reply]) -> Result<(), Failure> {
+        self.buffer.clear();
+        let mut reading = Reading::new(batch, exchange, limit);
+        loop {
+            self.arm(deadline)?;
+            let filled = self.buffer.len();
+            self.buffer.resize(filled + reading.room().max(self.last.saturating_sub(filled)), 0);
+            let read = self.stream.read(&mut self.buffer[filled..]);
+            self.buffer.truncate(filled + read.as_ref().copied().unwrap_or(0));
+            match read {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Ok(_) if reading.advance(&self.buffer)? => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // What a socket's time-out is called on most platforms.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(io::Error::from(io::ErrorKind::TimedOut).into()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.last = self.buffer.len();
+        reading.finish(&mut self.buffer, replies);
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Node {
@@ -77,7 +190,52 @@ impl Node {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
+    /// Resolves and checks again when the node is next tried: it may be another server by then.
+    fn forget(&self) {
+        *self.live() = Live::default();
+    }
+
+    fn ask(&self, batch: &[Op], exchange: &Exchange) -> Result<Asked, StoreError> {
+        let (_, limit) = self.client()?;
+        let idle = self.live().readers.pop().filter(Reader::is_quiet);
+        let used = idle.is_some();
+        let reader = idle.map_or_else(|| Ok(Reader::new(self.dial()?, self.options.timeout)), Ok)?;
+        let mut asked = Asked { reader, limit, used, deadline: Instant::now() + self.options.timeout };
+        request(batch, exchange, &mut asked.reader.request);
+        match asked.reader.stream.write_all(&asked.reader.request) {
+            Ok(()) => Ok(asked),
+            Err(_) if used => self.ask_anew(batch, exchange, limit),
+            Err(error) => Err(StoreError::down(&self.name, error)),
+        }
+    }
+
+    /// On a new connection, in place of one that the server has closed while it was idle.
+    fn ask_anew(&self, batch: &[Op], exchange: &Exchange, limit: usize) -> Result<Asked, StoreError> {
+        self.live().readers.clear();
+        let mut reader = Reader::new(self.dial()?, self.options.timeout);
+        request(batch, exchange, &mut reader.request);
+        reader.stream.write_all(&reader.request).map_err(|error| StoreError::down(&self.name, error))?;
+        Ok(Asked { reader, limit, used: false, deadline: Instant::now() + self.options.timeout })
+    }
+
+    fn answer(&self, batch: &[Op], exchange: &Exchange, asked: Asked, replies: &mut [Reply]) -> Result<(), StoreError> {
+        let Asked { mut reader, limit, deadline, used } = asked;
+        match reader.answer(batch, exchange, limit, deadline, replies) {
+            Ok(()) => {}
+            Err(failure) if used && failure.is_closed() => {
+                let again = self.ask_anew(batch, exchange, limit)?;
+                return self.answer(batch, exchange, again, replies);
+            }
+            Err(failure) => return Err(failure.on(&self.name)),
+        }
+        let mut live = self.live();
+        if live.readers.len() < CONNECTIONS {
+            live.readers.push(reader);
+        }
+        Ok(())
+    }
+
+    fn run(&self, ops: Vec<(usize, &Op)>) -> Vec<(usize, Reply)> {
         let (client, limit) = match self.client() {
             Ok(client) => client,
             Err(error) => return ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect(),
@@ -99,8 +257,7 @@ impl Node {
             }
         }
         if failed(&replies).is_some() {
-            // Resolve and check again when the node is next tried: it may be another server by then.
-            *self.live() = Live::default();
+            self.forget();
         }
         replies
     }

@@ -2,6 +2,8 @@
 //!
 //! Both stores send what is cut here, and so does a simulation of them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::Ttl;
@@ -10,7 +12,7 @@ use crate::store::{Action, Op, Reply, StoreError};
 /// Request bytes of one exchange. The client writes an exchange whole before it reads; with Linux's defaults at least
 /// 140 KiB fit between its send buffer (80 KiB and more) and the server's receive window (64 KiB), so that its write
 /// cannot block on a server that is itself blocked on writing its answers.
-const EXCHANGE: usize = 96 << 10;
+pub(super) const EXCHANGE: usize = 96 << 10;
 
 /// Whether an item is larger than the server takes: one answer "too large" would end the exchange, and with it the
 /// operations behind it, so it is not even sent.
@@ -35,9 +37,9 @@ fn request_len(op: &Op) -> usize {
 
 /// One step of what a node is asked: an exchange, or a replace on a connection of its own.
 #[derive(Debug)]
-pub enum Piece {
+pub enum Piece<'a> {
     /// Operations that are sent together, with their positions in the batch.
-    Exchange(Vec<(usize, Op)>),
+    Exchange(Vec<(usize, &'a Op)>),
     /// A compare-and-swap.
     Replace {
         /// Its position in the batch.
@@ -57,7 +59,7 @@ pub enum Piece {
 #[derive(Debug)]
 pub struct Replace {
     /// The item's key.
-    pub key: String,
+    pub key: Arc<str>,
     /// The bytes that it must have.
     pub expected: Bytes,
     /// The bytes that it gets.
@@ -66,7 +68,7 @@ pub struct Replace {
     pub ttl: Ttl,
 }
 
-impl Piece {
+impl Piece<'_> {
     /// The positions of its operations.
     pub(super) fn positions(&self) -> Vec<usize> {
         match self {
@@ -77,27 +79,28 @@ impl Piece {
 }
 
 /// Cuts a node's share of a batch into pieces that are run one after the other. `limit`: the largest item, in bytes.
-pub fn cut(ops: Vec<(usize, Op)>, limit: usize) -> Vec<Piece> {
+pub fn cut(ops: Vec<(usize, &Op)>, limit: usize) -> Vec<Piece<'_>> {
     let (mut pieces, mut exchange, mut len) = (Vec::new(), Vec::new(), 0);
-    let close = |exchange: &mut Vec<(usize, Op)>, pieces: &mut Vec<Piece>| {
+    fn close<'a>(exchange: &mut Vec<(usize, &'a Op)>, pieces: &mut Vec<Piece<'a>>) {
         if !exchange.is_empty() {
             pieces.push(Piece::Exchange(std::mem::take(exchange)));
         }
-    };
+    }
     for (position, op) in ops {
-        if is_too_large(&op, limit) {
+        if is_too_large(op, limit) {
             pieces.push(Piece::TooLarge { position });
             continue;
         }
-        let more = request_len(&op);
+        let more = request_len(op);
         if len + more > EXCHANGE {
             close(&mut exchange, &mut pieces);
             len = 0;
         }
         len += more;
-        if let Action::Replace(expected, value, ttl) = op.action {
+        if let Action::Replace(expected, value, ttl) = &op.action {
             close(&mut exchange, &mut pieces);
-            pieces.push(Piece::Replace { position, replace: Replace { key: op.key, expected, value, ttl } });
+            let (key, expected, value, ttl) = (op.key.clone(), expected.clone(), value.clone(), *ttl);
+            pieces.push(Piece::Replace { position, replace: Replace { key, expected, value, ttl } });
             len = 0;
             continue;
         }
@@ -108,9 +111,9 @@ pub fn cut(ops: Vec<(usize, Op)>, limit: usize) -> Vec<Piece> {
 }
 
 /// Splits a batch by node, keeping each operation's position.
-pub fn by_node(nodes: usize, batch: Vec<Op>) -> Vec<Vec<(usize, Op)>> {
+pub fn by_node(nodes: usize, batch: &[Op]) -> Vec<Vec<(usize, &Op)>> {
     let mut shares = vec![Vec::new(); nodes];
-    for (position, op) in batch.into_iter().enumerate() {
+    for (position, op) in batch.iter().enumerate() {
         // A node that is not configured cannot be routed to; its operations stay unanswered and count as failed.
         if let Some(share) = shares.get_mut(op.node) {
             share.push((position, op));
@@ -136,9 +139,11 @@ mod tests {
     #[test]
     fn exchanges_are_cut_and_nothing_is_lost() {
         let get = |id: usize| Op::get(0, format!("blog/f/comment.html/comment:{id}"));
-        let mut ops: Vec<(usize, Op)> = (0..5_000).map(get).enumerate().collect();
+        let gets: Vec<Op> = (0..5_000).map(get).collect();
+        let mut ops: Vec<(usize, &Op)> = gets.iter().enumerate().collect();
         let replace = Action::Replace(Bytes::from_static(b"a"), Bytes::from_static(b"b"), crate::Ttl::days(1));
-        ops.insert(2_500, (5_000, Op { node: 0, key: "k".into(), action: replace }));
+        let replace = Op { node: 0, key: "k".into(), action: replace };
+        ops.insert(2_500, (5_000, &replace));
         let mut positions = Vec::new();
         for piece in cut(ops, 1 << 20) {
             match piece {

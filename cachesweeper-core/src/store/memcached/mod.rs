@@ -1,4 +1,4 @@
-//! The memcached store, on the meta protocol of the `memcache` crate: one client per node, connected at first use.
+//! The memcached store: per node a client of the `memcache` crate (meta protocol), which writes, and connections that read.
 //!
 //! Connecting late means that a name which does not resolve, or a server which is down, is never a reason not to start. The
 //! blocking and the async store differ in how they wait; what they say to a server is in this file.
@@ -6,6 +6,7 @@
 mod blocking;
 #[doc(hidden)]
 pub mod cut;
+mod multiget;
 #[cfg(feature = "tokio")]
 mod tokio_store;
 
@@ -25,9 +26,9 @@ pub use tokio_store::AsyncMemcachedStore;
 use super::{Action, Op, Reply, StoreError, StoreInfo};
 use cut::Replace;
 
-/// Connections that a client keeps open, and that async code uses at the same time. memcached takes 1,024 by default, from all
-/// processes together, and turns the next one away.
-const CONNECTIONS: usize = 64;
+/// Connections to a node that are kept open, for reading and for writing each, and that async code uses at the same time.
+/// memcached takes 1,024 by default, from all processes together, and turns the next one away.
+const CONNECTIONS: usize = 32;
 
 /// The oldest server whose meta commands are as this store needs them (Debian 12's).
 const OLDEST: (u32, u32, u32) = (1, 6, 18);
@@ -100,15 +101,15 @@ fn item_size(line: &str) -> Option<usize> {
 fn to_wire(op: &Op, wire: &mut Vec<WireOp>) {
     let ttl = |ttl: &crate::Ttl| ttl.for_memcached(unix_now());
     match &op.action {
-        Action::Get | Action::GetForWrite => wire.push(Get::new(&op.key).into()),
-        Action::Add(value, until) => wire.push(Set::new(&op.key, value).ttl_raw(ttl(until)).add().into()),
+        Action::Get | Action::GetForWrite => wire.push(Get::new(&*op.key).into()),
+        Action::Add(value, until) => wire.push(Set::new(&*op.key, value).ttl_raw(ttl(until)).add().into()),
         Action::Append(value, until) => {
             // An append keeps the item's TTL, so it is touched first.
-            wire.push(Get::new(&op.key).without_value().touch_raw(ttl(until)).into());
-            wire.push(Set::new(&op.key, value).append().into());
+            wire.push(Get::new(&*op.key).without_value().touch_raw(ttl(until)).into());
+            wire.push(Set::new(&*op.key, value).append().into());
         }
-        Action::Set(value, until) => wire.push(Set::new(&op.key, value).ttl_raw(ttl(until)).into()),
-        Action::Delete => wire.push(Delete::new(&op.key).into()),
+        Action::Set(value, until) => wire.push(Set::new(&*op.key, value).ttl_raw(ttl(until)).into()),
+        Action::Delete => wire.push(Delete::new(&*op.key).into()),
         // Not a batch operation: see `Replace`.
         Action::Replace(..) => {}
     }
@@ -145,7 +146,7 @@ fn failed(replies: &[(usize, Reply)]) -> Option<StoreError> {
 }
 
 /// An exchange as the client sends it, and for each operation its position and the place of its answer.
-fn wire(ops: &[(usize, Op)]) -> (Vec<WireOp>, Vec<(usize, usize)>) {
+fn wire(ops: &[(usize, &Op)]) -> (Vec<WireOp>, Vec<(usize, usize)>) {
     let mut wire = Vec::with_capacity(ops.len());
     let mut places = Vec::with_capacity(ops.len());
     for (position, op) in ops {
@@ -174,7 +175,7 @@ impl Replace {
     fn read(&self) -> Result<MetaCommand, Error> {
         let mut options = GetOptions::default();
         (options.value, options.return_cas) = (true, true);
-        build_get(&self.key, &options)
+        build_get(&*self.key, &options)
     }
 
     /// The swap, if the item is as expected.
@@ -182,7 +183,7 @@ impl Replace {
         let cas = found.cas.filter(|_| found.value.as_deref() == Some(&self.expected[..]))?;
         let mut options = SetOptions::default();
         (options.ttl, options.compare_cas) = (Some(self.ttl.for_memcached(unix_now())), Some(cas));
-        Some(build_set(&self.key, &self.value[..], &options))
+        Some(build_set(&*self.key, &self.value[..], &options))
     }
 
     fn swapped(result: &MetaCommandResult) -> Reply {

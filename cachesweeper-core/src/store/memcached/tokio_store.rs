@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::future::join_all;
 use memcache::exp::{AsyncMetaClient, AsyncMetaConnection, Error, MetaCommand, MetaCommandResult, parse_meta_result};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cut::{Piece, Replace, by_node, cut, in_order};
+use super::multiget::{Exchange, Failure, Reading, exchanges, request};
 use super::{
     CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size,
     wire,
@@ -42,20 +44,45 @@ impl AsyncStore for AsyncMemcachedStore {
         &self.info
     }
 
-    fn run(&self, batch: Vec<Op>) -> BoxFuture<'_, Vec<Reply>> {
-        Box::pin(async move {
-            let count = batch.len();
-            let shares = self.nodes.iter().zip(by_node(self.nodes.len(), batch)).filter(|(_, share)| !share.is_empty());
-            let mut shares: Vec<_> = shares.collect();
-            match shares.len() {
-                0 => in_order(count, []),
-                1 => {
-                    let (node, share) = shares.remove(0);
-                    in_order(count, node.run(share).await)
+    fn run<'a>(&'a self, batch: &'a [Op]) -> BoxFuture<'a, Vec<Reply>> {
+        Box::pin(async move { if batch.iter().all(|op| op.action.is_read()) { self.read(batch).await } else { self.write(batch).await } })
+    }
+}
+
+impl AsyncMemcachedStore {
+    async fn read(&self, batch: &[Op]) -> Vec<Reply> {
+        let mut replies = vec![Reply::No; batch.len()];
+        let shares = exchanges(self.nodes.len(), batch, &mut replies);
+        let mut shares = self.nodes.iter().zip(&shares).filter(|(_, share)| !share.is_empty());
+        match (shares.next(), shares.next()) {
+            (Some((node, share)), None) => node.read(batch, share, &mut replies).await,
+            (Some(first), Some(second)) => {
+                let apart = [first, second].into_iter().chain(shares).map(|(node, share)| async move {
+                    let mut replies = vec![Reply::No; batch.len()];
+                    node.read(batch, share, &mut replies).await;
+                    (share, replies)
+                });
+                for (share, mut own) in join_all(apart).await {
+                    share.iter().flatten().for_each(|&position| std::mem::swap(&mut replies[position], &mut own[position]));
                 }
-                _ => in_order(count, join_all(shares.into_iter().map(|(node, share)| node.run(share))).await.into_iter().flatten()),
             }
-        })
+            (None, _) => {}
+        }
+        replies
+    }
+
+    async fn write(&self, batch: &[Op]) -> Vec<Reply> {
+        let count = batch.len();
+        let shares = self.nodes.iter().zip(by_node(self.nodes.len(), batch)).filter(|(_, share)| !share.is_empty());
+        let mut shares: Vec<_> = shares.collect();
+        match shares.len() {
+            0 => in_order(count, []),
+            1 => {
+                let (node, share) = shares.remove(0);
+                in_order(count, node.run(share).await)
+            }
+            _ => in_order(count, join_all(shares.into_iter().map(|(node, share)| node.run(share))).await.into_iter().flatten()),
+        }
     }
 }
 
@@ -72,6 +99,47 @@ struct Node {
 struct Live {
     client: Option<(AsyncMetaClient, usize)>,
     replacing: Option<AsyncMetaConnection>,
+    /// Idle.
+    readers: Vec<Reader>,
+}
+
+/// A connection that only reads.
+struct Reader {
+    stream: TcpStream,
+    buffer: BytesMut,
+    request: Vec<u8>,
+    /// How long the last reply was, in bytes.
+    last: usize,
+}
+
+impl Reader {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, buffer: BytesMut::new(), request: Vec::new(), last: 0 }
+    }
+
+    /// Whether nothing has come since the last reply: neither the connection's end, nor bytes that would be taken for the next one.
+    fn is_quiet(&self) -> bool {
+        self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    }
+
+    async fn exchange(&mut self, batch: &[Op], exchange: &Exchange, limit: usize, replies: &mut [Reply]) -> Result<(), Failure> {
+        request(batch, exchange, &mut self.request);
+        self.stream.write_all(&self.request).await?;
+        self.buffer.clear();
+        let mut reading = Reading::new(batch, exchange, limit);
+        loop {
+            self.buffer.reserve(reading.room().max(self.last.saturating_sub(self.buffer.len())));
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+            }
+            if reading.advance(&self.buffer)? {
+                break;
+            }
+        }
+        self.last = self.buffer.len();
+        reading.finish(&mut self.buffer, replies);
+        Ok(())
+    }
 }
 
 impl std::fmt::Debug for Node {
@@ -85,14 +153,77 @@ impl Node {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn run(&self, ops: Vec<(usize, Op)>) -> Vec<(usize, Reply)> {
-        let unanswered = |ops: Vec<(usize, Op)>, error: StoreError| {
+    /// Resolves and checks again when the node is next tried: it may be another server by then.
+    fn forget(&self) {
+        *self.live() = Live::default();
+    }
+
+    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
+        if let Ok(turn) = self.turns.try_acquire() {
+            return Ok(Some(turn));
+        }
+        match tokio::time::timeout(self.options.timeout, self.turns.acquire()).await {
+            Ok(turn) => Ok(turn.ok()),
+            // Those who have a turn find out whether the node is down.
+            Err(_) => {
+                let cause = format!("none of {CONNECTIONS} connections was free within {:?}", self.options.timeout);
+                Err(StoreError::refused(&self.name, cause))
+            }
+        }
+    }
+
+    async fn read(&self, batch: &[Op], share: &[Exchange], replies: &mut [Reply]) {
+        let read = async {
+            let _turn = self.turn().await?;
+            let (_, limit) = self.client().await?;
+            for exchange in share {
+                self.exchange(batch, exchange, limit, replies).await?;
+            }
+            Ok(())
+        };
+        let Err(error): Result<(), StoreError> = read.await else { return };
+        if error.down {
+            self.forget();
+        }
+        // All of it: what was read before a node failed is from another life of it.
+        share.iter().flatten().for_each(|&position| replies[position] = Reply::Failed(error.clone()));
+    }
+
+    async fn exchange(&self, batch: &[Op], exchange: &Exchange, limit: usize, replies: &mut [Reply]) -> Result<(), StoreError> {
+        let idle = self.live().readers.pop().filter(Reader::is_quiet);
+        let mut used = idle.is_some();
+        let mut reader = match idle {
+            Some(reader) => reader,
+            None => Reader::new(self.dial().await?),
+        };
+        loop {
+            // Dropped by an error, or with the future: what is on its way to it would be taken for the next answer.
+            match tokio::time::timeout(self.options.timeout, reader.exchange(batch, exchange, limit, replies)).await {
+                Ok(Ok(())) => break,
+                Ok(Err(failure)) if used && failure.is_closed() => {
+                    // By the server, while it was idle.
+                    used = false;
+                    self.live().readers.clear();
+                    reader = Reader::new(self.dial().await?);
+                }
+                Ok(Err(failure)) => return Err(failure.on(&self.name)),
+                Err(_) => return Err(self.down(format_args!("no answer within {:?}", self.options.timeout))),
+            }
+        }
+        let mut live = self.live();
+        if live.readers.len() < CONNECTIONS {
+            live.readers.push(reader);
+        }
+        Ok(())
+    }
+
+    async fn run(&self, ops: Vec<(usize, &Op)>) -> Vec<(usize, Reply)> {
+        let unanswered = |ops: Vec<(usize, &Op)>, error: StoreError| {
             ops.into_iter().map(|(position, _)| (position, Reply::Failed(error.clone()))).collect::<Vec<_>>()
         };
-        let Ok(_turn) = tokio::time::timeout(self.options.timeout, self.turns.acquire()).await else {
-            // Those who have a turn find out whether the node is down.
-            let cause = format!("none of {CONNECTIONS} connections was free within {:?}", self.options.timeout);
-            return unanswered(ops, StoreError::refused(&self.name, cause));
+        let _turn = match self.turn().await {
+            Ok(turn) => turn,
+            Err(error) => return unanswered(ops, error),
         };
         let (client, limit) = match self.client().await {
             Ok(client) => client,
@@ -115,8 +246,7 @@ impl Node {
             }
         }
         if failed(&replies).is_some() {
-            // Resolve and check again when the node is next tried: it may be another server by then.
-            *self.live() = Live::default();
+            self.forget();
         }
         replies
     }

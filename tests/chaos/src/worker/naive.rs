@@ -65,12 +65,13 @@ impl Cache {
     fn replace(&self, written: &Written) {
         let articles = written.articles().into_iter().map(|id| (Form::Key, id));
         let records = articles.chain(written.comments().map(|id| (Form::Comment, id)));
-        self.store.run(records.map(|(form, id)| self.op(form, id, "v", Action::Set(fresh(), Ttl::MAX))).collect());
+        let ops: Vec<Op> = records.map(|(form, id)| self.op(form, id, "v", Action::Set(fresh(), Ttl::MAX))).collect();
+        self.store.run(&ops);
     }
 
     pub(super) fn look_up(&self, form: Form, id: i64) -> Looked {
         let (version, page) = (self.op(form, id, "v", Action::Get), self.op(form, id, "f", Action::Get));
-        let replies = self.store.run(vec![version, page]);
+        let replies = self.store.run(&[version, page]);
         let version = match &replies[..] {
             [Reply::Value(version), Reply::Value(page)] if page.starts_with(version) => {
                 return Looked::Hit(String::from_utf8_lossy(&page[version.len()..]).into_owned());
@@ -78,7 +79,7 @@ impl Cache {
             [Reply::Value(version), _] => version.clone(),
             [Reply::No, _] => {
                 let version = fresh();
-                self.store.run(vec![self.op(form, id, "v", Action::Add(version.clone(), Ttl::MAX))]);
+                self.store.run(&[self.op(form, id, "v", Action::Add(version.clone(), Ttl::MAX))]);
                 version
             }
             _ => return Looked::Down,
@@ -88,6 +89,6 @@ impl Cache {
 
     pub(super) fn fill(&self, form: Form, id: i64, version: &Bytes, page: &str) {
         let value = [version, page.as_bytes()].concat();
-        self.store.run(vec![self.op(form, id, "f", Action::Set(value.into(), Ttl::MAX))]);
+        self.store.run(&[self.op(form, id, "f", Action::Set(value.into(), Ttl::MAX))]);
     }
 }
