@@ -30,7 +30,7 @@ pub struct Checked {
 impl Checked {
     /// The model of a setup.
     pub fn new(setup: Setup) -> Self {
-        let apart = |process: usize| if setup.flights || setup.health { process } else { 0 };
+        let apart = |process: usize| if setup.flights || setup.health || setup.near { process } else { 0 };
         let kind = |reader: usize| {
             let spec = setup.readers[reader];
             (spec.fragment, spec.reads, apart(spec.process), setup.ahead[spec.process])
@@ -455,6 +455,7 @@ impl Model for Checked {
             health: Hashed::new(health),
             couriers: if setup.health { vec![None; processes] } else { Vec::new() },
             budget: setup.budget,
+            near: Hashed::new(std::collections::BTreeMap::new()),
             uids: 0,
             violation: None,
         }]

@@ -68,7 +68,9 @@ impl Checked {
         let committed = if claims.contains(&Claim::Commit) { of(&state.db.truth) } else { Vec::new() };
         let acked = if claims.contains(&Claim::Ack) { of(&state.db.acked) } else { Vec::new() };
         let bounds = Bounds { committed, acked, aged: aged.unwrap_or_default() };
-        let serve = Serve::new(world.setup.rules, world.namespace.clone(), mode, vec![world.queries[fragment].clone()]);
+        let near = state.near.get(&(spec.process, fragment)).cloned();
+        let query = world.queries[fragment].clone().with_near(near);
+        let serve = Serve::new(world.setup.rules, world.namespace.clone(), mode, vec![query]);
         let body = (page || world.setup.old_snapshot).then(|| self.load(state, fragment));
         Frame { fragment, serve, bounds, body, tainted: false, leads: None, gathers: None }
     }
@@ -363,6 +365,7 @@ impl Checked {
                     let served = served.into_iter().next().expect("one query has one answer");
                     let (leads, gathers) = (frame.leads.take(), frame.gathers.take());
                     self.check(state, reader, frame, &served);
+                    self.keep_near(state, self.process(reader), frame.fragment, &served);
                     let (body, cacheable) = outcome(&served);
                     run.frames.pop();
                     let landed = match served {
@@ -382,6 +385,24 @@ impl Checked {
                     return self.end_gathering(state, reader, gathers, None);
                 }
             };
+        }
+    }
+
+    /// What `Shared::keep_near` does.
+    fn keep_near(&self, state: &mut State, process: usize, fragment: usize, served: &Served) {
+        let (Served::Hit(cached) | Served::Filled(cached)) = served else { return };
+        if !self.world.setup.near {
+            return;
+        }
+        match state.near.get(&(process, fragment)) {
+            Some(near) if near.stamp == cached.stamp => self.seen.note(Seen::NearHit),
+            known => {
+                if known.is_some() {
+                    self.seen.note(Seen::NearChanged);
+                }
+                let cached = cached.clone();
+                state.near.edit(|near| drop(near.insert((process, fragment), cached)));
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod combined;
 mod naive;
+mod near;
 mod protocol;
 mod removed;
 
@@ -93,7 +94,7 @@ impl Scenario {
 
 /// All scenarios, the cheaper ones of each kind first.
 pub fn all() -> impl Iterator<Item = &'static Scenario> {
-    protocol::ALL.iter().chain(combined::ALL).chain(naive::ALL).chain(removed::ALL)
+    protocol::ALL.iter().chain(combined::ALL).chain(near::ALL).chain(naive::ALL).chain(removed::ALL)
 }
 
 /// So many more writes of the first row like the first, each in a process of its own.

@@ -24,6 +24,8 @@ macro_rules! seen {
 seen! {
     Hit "a hit",
     HitAfterWrite "a hit that shows a write",
+    NearHit "a hit on a body that was kept near",
+    NearChanged "a body kept near that had been invalidated",
     Fill "a fill",
     PageFill "a fill by a page",
     TooEarly "a page that had loaded too early to store",

@@ -215,6 +215,8 @@ pub struct Setup {
     pub checking_marks: bool,
     /// Whether the fragments are in the store at the beginning. Without, a reader fills them: more states, and more races.
     pub filled: bool,
+    /// Whether processes keep bodies near.
+    pub near: bool,
     /// What is done otherwise.
     pub scheme: Scheme,
     /// What is checked.
@@ -260,6 +262,7 @@ impl Setup {
             long_logs: false,
             checking_marks: false,
             filled: false,
+            near: false,
             scheme: Scheme::Sweep,
             claims: vec![Claim::Commit],
         }

@@ -1,11 +1,11 @@
 //! A state of the model, and what can happen next.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use cachesweeper_core::health::{Health, Pending};
-use cachesweeper_core::protocol::{Append, Serve};
+use cachesweeper_core::protocol::{Append, Cached, Serve};
 use cachesweeper_core::version::Stamp;
 use cachesweeper_core::{Mark, Micros};
 
@@ -33,6 +33,8 @@ pub struct State {
     pub health: Hashed<Vec<Health>>,
     /// Deliveries of what is owed, by process.
     pub couriers: Vec<Option<Hashed<Courier>>>,
+    /// The bodies that processes have kept, by process and fragment; empty if the setup has none.
+    pub near: Hashed<BTreeMap<(usize, usize), Cached>>,
     /// The faults that may still strike.
     pub budget: Budget,
     /// How many uids readers have sent.

@@ -32,6 +32,9 @@ pub struct Process {
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
+/// Bytes of a near cache.
+const NEAR: u64 = 4 << 10;
+
 impl Process {
     /// Starts one. Its clock is off by what the profile allows.
     pub fn start(world: &Arc<World>, slot: usize) -> Self {
@@ -58,6 +61,8 @@ impl Process {
             .flight_wait(ms(knobs.flight_wait))
             .unknown_commit_limit(ms(knobs.unknown_limit));
         let builder = if world.profile.strict { builder.strict() } else { builder };
+        // Every other process keeps bodies near, but few at a time.
+        let builder = if slot.is_multiple_of(2) { builder.near_cache(NEAR) } else { builder };
         let sweeper = builder.build().expect("the knobs are within their limits");
         world.trace(|| format!("p{life} starts, as process {slot}; its clock is off by {} us", world.state_offset(life)));
         Self { world: world.clone(), life, sweeper, tasks: Arc::default() }
