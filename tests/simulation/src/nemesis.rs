@@ -64,6 +64,8 @@ fn strike(world: &Arc<World>, rng: &mut Rng) {
             world.state().nodes[node].forget();
         }
         8..=9 => evict(world, rng, node),
+        // Twice as often where it is what matters.
+        17..=18 if world.profile.evicts_holds => evict(world, rng, node),
         10..=14 => {
             // Within a few steps of the process, so at any of its awaits.
             world.trace(|| format!("process {slot} will die soon"));
@@ -118,8 +120,10 @@ fn evict(world: &World, rng: &mut Rng, node: usize) {
     let mut state = world.state();
     let keys: Vec<std::sync::Arc<str>> = state.nodes[node].keys().cloned().collect();
     let before = state.nodes[node].evictions;
-    for key in keys.iter().filter(|_| rng.u8(..3) == 0) {
-        state.nodes[node].evict_one(key, latest, world.knobs.skew(), world.profile.evicts_holds);
+    // Where holds may be lost, all logs go at once: the more of them are lost that are open.
+    let holds_too = world.profile.evicts_holds;
+    for key in keys.iter().filter(|key| rng.u8(..3) == 0 || (holds_too && key.contains("/t/"))) {
+        state.nodes[node].evict_one(key, latest, world.knobs.skew(), holds_too);
     }
     let evicted = state.nodes[node].evictions - before;
     *state.faults.entry("eviction").or_default() += evicted;
