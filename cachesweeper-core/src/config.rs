@@ -46,6 +46,9 @@ pub struct Config {
     pub strict: bool,
     /// The share of hits that are rendered again and compared, from 0 to 1.
     pub verify: f64,
+    /// Bodies of more bytes than this are stored compressed.
+    #[cfg(feature = "compression")]
+    pub compress_above: u64,
     pub(crate) lease_ttl: Ttl,
     #[cfg(feature = "hmac")]
     pub(crate) seal: crate::protocol::Seal,
@@ -67,6 +70,8 @@ impl Default for Config {
             unknown_commit_limit: Duration::from_secs(60),
             strict: false,
             verify: 0.0,
+            #[cfg(feature = "compression")]
+            compress_above: 2048,
             lease_ttl: Ttl::new(Duration::from_secs(3)).unwrap_or(Ttl::MAX),
             #[cfg(feature = "hmac")]
             seal: crate::protocol::Seal::default(),
