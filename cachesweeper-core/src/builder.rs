@@ -168,6 +168,26 @@ impl<S> Builder<S> {
         self
     }
 
+    /// Stores fragments of more than this many bytes compressed, if that makes them smaller (default: 2048). `u64::MAX` turns it
+    /// off. What was stored compressed is read whatever the setting is, and processes may differ in it.
+    ///
+    /// A hit on a compressed fragment takes 0.2 µs per KiB more. In the embedded store that is up to five times as long, for two to
+    /// four times as many fragments; on memcached it is hardly to be noticed.
+    ///
+    /// ```
+    /// # use cachesweeper_core::{RecordKey, blocking::Sweeper};
+    /// let sweeper = Sweeper::builder().memory(64 << 20).compress_above(4096).build()?;
+    /// let list = || Ok::<_, std::io::Error>("<li>First!</li>".repeat(1000));
+    /// sweeper.fragment(RecordKey::new("article", 1), "list.html").get_or_render(list)?;
+    /// assert_eq!(sweeper.stats().compressed, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "compression")]
+    pub fn compress_above(mut self, bytes: u64) -> Self {
+        self.config.compress_above = bytes;
+        self
+    }
+
     /// Seals every fragment with this secret (HMAC-SHA-256), so that whoever can write to the store cannot make the application
     /// serve what it has not rendered. At least 16 random bytes, used for nothing else; the same in every process.
     ///

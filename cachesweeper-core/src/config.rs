@@ -48,6 +48,9 @@ pub struct Config {
     pub verify: f64,
     /// Bytes of fragment bodies that the process keeps beside the store; 0 for none.
     pub near_cache: u64,
+    /// Bodies of more bytes than this are stored compressed.
+    #[cfg(feature = "compression")]
+    pub compress_above: u64,
     pub(crate) lease_ttl: Ttl,
     #[cfg(feature = "hmac")]
     pub(crate) seal: crate::protocol::Seal,
@@ -70,6 +73,8 @@ impl Default for Config {
             strict: false,
             verify: 0.0,
             near_cache: 0,
+            #[cfg(feature = "compression")]
+            compress_above: 2048,
             lease_ttl: Ttl::new(Duration::from_secs(3)).unwrap_or(Ttl::MAX),
             #[cfg(feature = "hmac")]
             seal: crate::protocol::Seal::default(),

@@ -67,6 +67,10 @@ counters! {
     loaded_too_early,
     /// Rendered fragments that the store did not take.
     fills_failed,
+    /// Fragments sent to the store compressed.
+    compressed,
+    /// Bytes by which these became smaller, in all.
+    compressed_saved,
     /// Fragments of the store that were not sealed with the application's secret. Each was taken for missing.
     forged,
     /// Sweeps: single writes and transactions that changed something.

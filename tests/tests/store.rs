@@ -244,6 +244,34 @@ async fn sealed_fragments_are_read_by_both_faces_and_others_are_overwritten() {
     assert_eq!((word(&sealed).await, sealed.stats().forged), ("hit", 1));
 }
 
+#[tokio::test]
+async fn a_fragment_that_fits_compressed_is_kept_and_is_read_by_both_faces() {
+    let Some(server) = Memcached::start(&["-m", "64"]) else { return };
+    let builder = || quick(Sweeper::builder()).memcached([server.address()]).namespace("compressed");
+    let (compressing, plain) = (builder().build().expect("built"), builder().compress_above(u64::MAX).build().expect("built"));
+    let blocking = quick(blocking::Sweeper::builder()).memcached([server.address()]).namespace("compressed").build().expect("built");
+    // More than an item may have, until it is compressed.
+    let page: String = (0..40_000).map(|id| format!("<li id=\"comment-{id}\">{}</li>\n", "First! ".repeat(5))).collect();
+    warm_up(&compressing).await;
+    let served = async |sweeper: &Sweeper, key: i32| {
+        let fragment = sweeper.fragment(RecordKey::new("page", key), "f");
+        let shown = fragment.get_or_render(async || Ok::<_, std::convert::Infallible>(page.clone())).await.expect("infallible");
+        assert!(*shown == *page);
+        shown.outcome()
+    };
+    assert!(page.len() > 1 << 21);
+    use cachesweeper_core::Outcome::{Hit, Miss, TooLarge};
+    assert_eq!((served(&plain, 1).await, served(&plain, 1).await), (TooLarge, TooLarge));
+    assert_eq!((served(&compressing, 2).await, served(&compressing, 2).await, served(&plain, 2).await), (Miss, Hit, Hit));
+    let from_blocking = tokio::task::spawn_blocking(move || {
+        let fragment = blocking.fragment(RecordKey::new("page", 2), "f");
+        let shown = fragment.get_or_render(|| Ok::<_, std::convert::Infallible>("not rendered")).expect("infallible");
+        (shown.len(), shown.outcome())
+    });
+    assert_eq!(from_blocking.await.expect("joined"), (page.len(), Hit));
+    assert_eq!((compressing.stats().compressed, plain.stats().compressed), (1, 0));
+}
+
 /// Whatever users type: on a real server every text keeps to its own item, and none becomes a command.
 #[tokio::test]
 async fn no_text_of_a_users_becomes_a_command() {

@@ -3,6 +3,8 @@
 //! It does no I/O and has no clock. A [`Machine`] is given what has happened since its last step and a [`Tick`], and says
 //! its next [`Step`]. Two short drivers run it, one async and one blocking; a model checker and a simulation can too.
 
+#[cfg(feature = "compression")]
+mod compression;
 mod envelope;
 mod events;
 mod lookup;
@@ -14,6 +16,8 @@ mod serve;
 
 use std::time::Duration;
 
+#[cfg(feature = "compression")]
+pub use compression::Compression;
 pub use envelope::Envelope;
 pub use events::{Append, Appended, LogAddress};
 pub use lookup::{Found, Lookup, Lookups};

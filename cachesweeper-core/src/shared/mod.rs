@@ -1,5 +1,6 @@
 //! What the async and the blocking sweeper have in common: everything but waiting.
 
+mod compressing;
 mod lookups;
 mod sealing;
 mod sweeps;
@@ -96,6 +97,11 @@ impl Shared {
         said.len() < MOST_SAID && said.insert(what.to_owned())
     }
 
+    /// The operations as they are sent: large fragments are compressed, and sealed then.
+    pub(crate) fn outgoing(&self, ops: Vec<Op>) -> Vec<Op> {
+        self.sealed(self.compressed(ops))
+    }
+
     /// Counts a batch, and takes out what must not be sent. `None`: send it all.
     pub(crate) fn admit(&self, ops: &[Op]) -> Option<Vec<Option<Reply>>> {
         Counters::bump(&self.counters.round_trips);
@@ -106,7 +112,9 @@ impl Shared {
 
     /// Learns from the replies, and takes back those that must not be used.
     pub(crate) fn observe(&self, ops: &[Op], replies: &mut [Reply]) {
+        // Nothing is decompressed before its seal was found to be right.
         self.open_seals(ops, replies);
+        self.decompress(ops, replies);
         let failed = replies.iter().filter(|reply| matches!(reply, Reply::Failed(_))).count();
         let mut health = self.health();
         if failed == 0 && health.all_up() {

@@ -5,8 +5,8 @@ use crate::store::{Op, Reply};
 
 #[cfg(feature = "hmac")]
 impl Shared {
-    /// The operations as they are sent: fragments are sealed.
-    pub(crate) fn sealed(&self, mut ops: Vec<Op>) -> Vec<Op> {
+    /// The operations with fragments sealed.
+    pub(super) fn sealed(&self, mut ops: Vec<Op>) -> Vec<Op> {
         if !self.config.seal.is_set() {
             return ops;
         }
@@ -22,7 +22,7 @@ impl Shared {
 
     /// Opens the fragments among the replies. One that was not sealed with a known secret is taken for missing, so that it is
     /// rendered and overwritten.
-    pub(crate) fn open_seals(&self, ops: &[Op], replies: &mut [Reply]) {
+    pub(super) fn open_seals(&self, ops: &[Op], replies: &mut [Reply]) {
         if !self.config.seal.is_set() {
             return;
         }
@@ -51,9 +51,9 @@ impl Shared {
 
 #[cfg(not(feature = "hmac"))]
 impl Shared {
-    pub(crate) fn sealed(&self, ops: Vec<Op>) -> Vec<Op> {
+    pub(super) fn sealed(&self, ops: Vec<Op>) -> Vec<Op> {
         ops
     }
 
-    pub(crate) fn open_seals(&self, _: &[Op], _: &mut [Reply]) {}
+    pub(super) fn open_seals(&self, _: &[Op], _: &mut [Reply]) {}
 }

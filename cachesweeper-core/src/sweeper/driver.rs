@@ -11,7 +11,7 @@ use crate::store::{Op, Reply};
 
 impl Sweeper {
     pub(super) async fn run(&self, ops: Vec<Op>) -> Vec<Reply> {
-        let ops = self.shared().sealed(ops);
+        let ops = self.shared().outgoing(ops);
         let admitted = self.shared().admit(&ops);
         let mut replies = match admitted {
             None => self.inner.store.run(&ops).await,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use cachesweeper_core::protocol::{Envelope, Seal};
+use cachesweeper_core::protocol::{Compression, Envelope, Seal};
 use cachesweeper_core::version::{Event, Marker, Stamp, StampBuilder, Uid, VersionLog};
 use cachesweeper_core::{Micros, Tick};
 
@@ -47,6 +47,12 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     all.push(("envelope", "of-another", [&keys[..], &envelope.encode(other)].concat()));
     // With a bit wrong: the right one would be the only input that may open.
     all.push(("envelope", "sealed", [&keys[..], &sealed[..40], b"x", &sealed[41..]].concat()));
+
+    let long = Envelope { body: "<p class=\"text\">First!</p>\n".repeat(20).into(), ..envelope };
+    let compressed = Compression::above(0).compress(&long.encode(key)).expect("it repeats itself");
+    all.push(("envelope", "compressed", [&keys[..], &compressed].concat()));
+    all.push(("envelope", "compressed-damaged", [&keys[..], &compressed[..90], b"x", &compressed[91..]].concat()));
+    all.push(("envelope", "repeats-itself", [&keys[..], &long.body].concat()));
 
     // `arbitrary` reads strings from both ends of its input, so these are only rich in what keys trip over.
     let text = b"blog comment.html comment:42 a,b +/~*% %2F \r\nset x 0 0 1\r\n \0 \xc3\xa9 \xf0\x9f\xa6\x80 ";
