@@ -12,6 +12,7 @@
 //! The floor is a client written with std alone that fetches the same items, see [`floor`]. A benchmark measures and asserts no
 //! time; it fails if what it measures is not what it says, for example a bypass in place of a hit.
 
+pub mod distance;
 pub mod entities;
 pub mod floor;
 pub mod measure;
