@@ -12,8 +12,12 @@
 //! The floor is a client written with std alone that fetches the same items, see [`floor`]. A benchmark measures and asserts no
 //! time; it fails if what it measures is not what it says, for example a bypass in place of a hit.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod distance;
 pub mod entities;
+#[cfg(test)]
+mod fake;
 pub mod floor;
 pub mod measure;
 pub mod options;
@@ -22,6 +26,7 @@ pub mod pin;
 pub mod report;
 pub mod rows;
 pub mod servers;
+pub mod shape;
 pub mod sweepers;
 
 /// What goes wrong is told and ends the program.

@@ -118,6 +118,15 @@ pub fn in_turns(contestants: &mut [Contestant<'_>], budget: Budget) -> Result<Ve
     Ok(times.into_iter().zip(made).map(|(times, made)| Timing::of(times, made)).collect())
 }
 
+/// Forgets the largest memory that this process has had, so that [`memory_peak`] tells what comes from now on.
+///
+/// # Errors
+///
+/// If the kernel does not let it.
+pub fn forget_memory_peak() -> Result<(), Failure> {
+    std::fs::write("/proc/self/clear_refs", "5").map_err(|error| format!("/proc/self/clear_refs: {error}").into())
+}
+
 /// The largest memory that this process has had, in MiB (`VmHWM`).
 ///
 /// # Errors

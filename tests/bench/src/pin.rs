@@ -15,7 +15,7 @@ pub fn pin(cores: usize) -> Result<Vec<usize>, Failure> {
     let allowed = sched_getaffinity(None)?;
     let chosen: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).take(cores).collect();
     if chosen.len() < cores {
-        return Err(format!("this process may use {} cores only, so it cannot be pinned to {cores}", chosen.len()).into());
+        return Err(format!("this process may use {} of the {cores} cores that were asked for: say --cores {0}", chosen.len()).into());
     }
     let mut set = CpuSet::new();
     for cpu in &chosen {

@@ -26,10 +26,6 @@ pub struct Usage {
     pub bytes: u64,
     /// Items that had to go for others.
     pub evictions: u64,
-    /// Commands that it has read: classic and meta gets, of each key one.
-    pub gets: u64,
-    /// Commands that stored something.
-    pub sets: u64,
 }
 
 impl Memcached {
@@ -94,8 +90,6 @@ impl Memcached {
                 "curr_items" => usage.items = value.parse()?,
                 "bytes" => usage.bytes = value.parse()?,
                 "evictions" => usage.evictions = value.parse()?,
-                "cmd_get" => usage.gets = value.parse()?,
-                "cmd_set" => usage.sets = value.parse()?,
                 _ => {}
             }
         }

@@ -8,6 +8,7 @@ use cachesweeper_bench::Failure;
 use cachesweeper_bench::entities::{info, made};
 use cachesweeper_bench::report::Report;
 use cachesweeper_bench::rows::{BODY, COMMENT_HTML, NAMESPACE, body};
+use cachesweeper_bench::shape::Curve;
 use cachesweeper_bench::sweepers::NoHit;
 use cachesweeper_core::climb::{self, Found, Parent, Rows, Seed, Table, climb};
 use cachesweeper_core::face::now;
@@ -15,7 +16,7 @@ use cachesweeper_core::registry::{Entity, EntityInfo, Graph};
 use cachesweeper_core::{RecordKey, Strategy, blocking};
 use serde_json::json;
 
-use crate::curve::{Curve, conclude};
+use crate::curve::conclude;
 use crate::{Cli, doublings};
 
 pub(crate) fn entities(cli: &Cli, report: &Report) -> Result<(), Failure> {

@@ -5,15 +5,16 @@ use std::time::Duration;
 use cachesweeper_bench::Failure;
 use cachesweeper_bench::distance::relay;
 use cachesweeper_bench::entities::graph;
-use cachesweeper_bench::measure::memory_peak;
+use cachesweeper_bench::measure::{forget_memory_peak, memory_peak};
 use cachesweeper_bench::report::Report;
 use cachesweeper_bench::rows::{BODY, COMMENT_HTML, NAMESPACE, body, comments};
 use cachesweeper_bench::servers::Memcached;
+use cachesweeper_bench::shape::Curve;
 use cachesweeper_bench::sweepers::{Cost, NoHit, fill, impatient};
 use cachesweeper_core::{RecordKey, Sweeper, blocking};
 use serde_json::json;
 
-use crate::curve::{Curve, conclude};
+use crate::curve::conclude;
 use crate::{Cli, doublings, steps};
 
 /// Bytes of the memory store: enough for everything here.
@@ -24,7 +25,7 @@ pub(crate) fn fragments(cli: &Cli, report: &Report) -> Result<(), Failure> {
     if !report.wants(TITLE) {
         return Ok(());
     }
-    let columns = &["store", "fragments", "µs", "µs a fragment", "round trips", "store operations", "MiB, peak so far"];
+    let columns = &["store", "fragments", "µs", "µs a fragment", "round trips", "store operations", "MiB before", "MiB, peak"];
     let table = report.table(TITLE, columns);
     let server = Memcached::start(1_024)?;
     let memory = blocking::Sweeper::builder().memory(MEMORY).namespace(NAMESPACE).graph(graph()?).build()?;
@@ -36,6 +37,8 @@ pub(crate) fn fragments(cli: &Cli, report: &Report) -> Result<(), Failure> {
         for count in steps(cli.fragments) {
             let rows = &rows[..count];
             fill(sweeper, rows, COMMENT_HTML, &html)?;
+            forget_memory_peak()?;
+            let at_start = memory_peak()?;
             let (before, mut calls) = (sweeper.stats(), 0);
             let micros = cli.micros(|| {
                 calls += 1;
@@ -45,7 +48,7 @@ pub(crate) fn fragments(cli: &Cli, report: &Report) -> Result<(), Failure> {
             let (cost, each) = (Cost::between(&before, &sweeper.stats(), calls), micros / count as f64);
             curve.add(count, each);
             let cells = [json!(store), json!(count), json!(micros), json!(each)];
-            table.row(&[&cells[..], &[json!(cost.trips), json!(cost.operations), json!(memory_peak()?)]].concat())?;
+            table.row(&[&cells[..], &[json!(cost.trips), json!(cost.operations), json!(at_start), json!(memory_peak()?)]].concat())?;
         }
         curves.push(curve);
     }
@@ -57,7 +60,7 @@ pub(crate) fn sweeps(cli: &Cli, report: &Report) -> Result<(), Failure> {
     if !report.wants(TITLE) {
         return Ok(());
     }
-    let columns = &["store", "records", "µs", "µs a record", "round trips", "store operations", "renewals", "MiB, peak so far"];
+    let columns = &["store", "records", "µs", "µs a record", "round trips", "store operations", "renewals"];
     let table = report.table(TITLE, columns);
     let server = Memcached::start(1_024)?;
     // The holds as by default: marking many records takes its time. Writers do not wait for a node's quarantine.
@@ -83,7 +86,7 @@ pub(crate) fn sweeps(cli: &Cli, report: &Report) -> Result<(), Failure> {
             let (cost, each) = (Cost::between(&before, &after, calls), micros / count as f64);
             curve.add(count, each);
             let cells = [json!(store), json!(count), json!(micros), json!(each), json!(cost.trips), json!(cost.operations)];
-            table.row(&[&cells[..], &[json!(after.renewals - before.renewals), json!(memory_peak()?)]].concat())?;
+            table.row(&[&cells[..], &[json!(after.renewals - before.renewals)]].concat())?;
         }
         curves.push(curve);
     }

@@ -17,8 +17,8 @@ use cachesweeper_bench::Failure;
 use cachesweeper_bench::paths::{PATHS, Path, Steady, named};
 use clap::{Parser, Subcommand};
 
-/// By how much a count may differ from the one on record.
-const TOLERANCE: f64 = 0.10;
+/// By how much a count may differ from the one on record, in per cent.
+const TOLERANCE: u64 = 10;
 
 /// Counts the instructions of the paths that do no I/O.
 #[derive(Debug, Parser)]
@@ -100,8 +100,7 @@ fn check(file: &std::path::Path) -> Result<bool, Failure> {
     }
     if !good {
         eprintln!(
-            "error: a path has grown by more than {:.0} per cent. If that is worth it, say why in the commit that runs `instructions record`",
-            TOLERANCE * 100.0
+            "error: a path has grown by more than {TOLERANCE} per cent. If that is worth it, say why in the commit that runs `instructions record`"
         );
     }
     Ok(good)
@@ -109,11 +108,10 @@ fn check(file: &std::path::Path) -> Result<bool, Failure> {
 
 /// What to say of a count, and whether it is as it should be.
 fn judge(recorded: u64, count: u64) -> (String, bool) {
-    let change = count as f64 / recorded.max(1) as f64 - 1.0;
-    let percent = change * 100.0;
-    if change > TOLERANCE {
+    let percent = (count as f64 / recorded.max(1) as f64 - 1.0) * 100.0;
+    if count * 100 > recorded * (100 + TOLERANCE) {
         (format!("{percent:+.1} % over the {recorded} on record: TOO MANY"), false)
-    } else if change < -TOLERANCE {
+    } else if count * 100 < recorded * (100 - TOLERANCE) {
         (format!("{percent:+.1} % of the {recorded} on record: `instructions record` keeps it there"), true)
     } else {
         (format!("{percent:+.1} %"), true)
