@@ -71,7 +71,7 @@ fn in_the_value(cli: &Cli, table: &Table<'_>) -> Result<(), Failure> {
     let sweeper = impatient(blocking::Sweeper::builder()).memcached([server.address()]).graph(graph()?).build()?;
     let (rows, html, mut floor) = (comments(cli.fragments), body(BODY), Floor::connect(server.address())?);
     let records: Vec<RecordKey> = rows.iter().map(CacheSweep::record_key).collect();
-    let logs: Vec<String> = records.iter().map(|record| Namespace::new(NAMESPACE).log(record)).collect();
+    let logs: Vec<String> = records.iter().map(|record| Namespace::new(NAMESPACE).log(record).to_string()).collect();
     fill(&sweeper, &rows, COMMENT_HTML, &html)?;
     let mut longest = 0;
     for round in 1..=cli.rounds {

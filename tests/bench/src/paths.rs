@@ -117,8 +117,8 @@ fn fragment_key(_: Arc<dyn Clock>) -> Result<Call, Failure> {
 }
 
 fn long_key(_: Arc<dyn Clock>) -> Result<Call, Failure> {
-    let key = "k".repeat(300);
-    call(move || store_key(black_box(&key).clone()))
+    let key = Arc::from("k".repeat(300));
+    call(move || store_key(black_box(&key)))
 }
 
 fn row_digest(_: Arc<dyn Clock>) -> Result<Call, Failure> {
@@ -189,7 +189,7 @@ fn machine(clock: Arc<dyn Clock>) -> Result<Call, Failure> {
     let queries = move || {
         let context = QueryContext { namespace: &namespace, router: &router, graph: &graph, rules: &rules };
         let query = |row| Query::new(&context, COMMENT_HTML, &[Row::dependency(row)], &[], Some(Ttl::days(1)), None);
-        Lookup::new(rules, namespace.marker(), rows.iter().map(query).collect())
+        Lookup::new(rules, namespace.marker(), rows.iter().map(query).collect::<Vec<_>>())
     };
     let run = move |replies: &[Reply], tick: Tick| {
         let mut lookup = queries();

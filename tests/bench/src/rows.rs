@@ -112,10 +112,10 @@ pub fn items<T: CacheSweep>(rows: &[T], name: &str) -> Vec<String> {
     let namespace = Namespace::new(NAMESPACE);
     let mut keys = Vec::with_capacity(rows.len() * 2 + 1);
     if T::entity().info().strategy == Strategy::Counter {
-        keys.extend(rows.iter().map(|row| namespace.log(&row.record_key())));
+        keys.extend(rows.iter().map(|row| namespace.log(&row.record_key()).to_string()));
     }
-    keys.extend(rows.iter().map(|row| store_key(namespace.fragment(name, &[Row::dependency(row)], &[]))));
-    keys.push(namespace.marker());
+    keys.extend(rows.iter().map(|row| store_key(&namespace.fragment(name, &[Row::dependency(row)], &[])).to_string()));
+    keys.push(namespace.marker().to_string());
     keys
 }
 
