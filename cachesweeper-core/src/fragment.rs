@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::ambient::Render;
 use crate::protocol::{Cached, Mode, Query, Reason, Serve, Served, Unstored};
@@ -37,9 +38,12 @@ impl Settings {
 #[derive(Debug)]
 pub struct FragmentOf<'a, S> {
     pub(crate) sweeper: &'a S,
-    pub(crate) on: Vec<Dependency>,
+    pub(crate) on: On,
     pub(crate) settings: Settings,
 }
+
+/// What one fragment depends on: mostly one record.
+pub(crate) type On = SmallVec<[Dependency; 1]>;
 
 /// Many fragments of the same name, one per row, before they are looked up. Made by `sweeper.fragments(rows, name)`.
 #[must_use = "fragments are looked up by `get_or_render`"]
@@ -84,7 +88,7 @@ impl<'a, S> FragmentOf<'a, S> {
     pub(crate) fn new(sweeper: &'a S, on: impl Dependencies, name: &str) -> Self {
         let mut dependencies = Vec::new();
         on.collect_into(&mut dependencies);
-        Self { sweeper, on: dependencies, settings: Settings::new(name) }
+        Self { sweeper, on: dependencies.into(), settings: Settings::new(name) }
     }
 
     settings!();
@@ -102,10 +106,8 @@ impl<'a, 'r, S, T> FragmentsOf<'a, 'r, S, T> {
 #[derive(Debug)]
 pub(crate) struct Serving {
     name: String,
-    on: Vec<Vec<Dependency>>,
-    keys: Vec<Arc<str>>,
-    /// Empty if no hit is verified, and nothing is kept near.
-    queries: Vec<Query>,
+    on: Vec<On>,
+    queries: Arc<[Query]>,
     corrected: Vec<(usize, Bytes)>,
     started: Instant,
     /// The render of these fragments, for those inside it.
@@ -115,21 +117,19 @@ pub(crate) struct Serving {
 impl Serving {
     /// Prepares the fragments; `None` for the machine if all are [bypassed](Self::bypassed): the task has changes pending, or the
     /// render around them verifies.
-    pub(crate) fn begin(shared: &Shared, settings: &Settings, on: Vec<Vec<Dependency>>, mode: Mode) -> (Self, Option<Serve>) {
-        let queries: Vec<Query> = on.iter().map(|on| settings.query(shared, on)).collect();
+    pub(crate) fn begin(shared: &Shared, settings: &Settings, on: Vec<On>, mode: Mode) -> (Self, Option<Serve>) {
+        let queries: Arc<[Query]> = on.iter().map(|on| settings.query(shared, on)).collect();
         for on in &on {
             shared.warn_of_strangers(&settings.name, on);
         }
-        let keys = queries.iter().map(|query| query.full_key().clone()).collect();
         let render = Render::new(shown(&on));
         if Render::current().is_some_and(|around| around.is_verifying()) {
             render.verify();
         }
         let bypassed = shared.changes.here() || render.is_verifying();
-        let kept = if shared.verifier.is_some() || shared.near.is_some() { queries.clone() } else { Vec::new() };
+        let serve = (!bypassed).then(|| shared.serve(mode, queries.clone()));
         let (name, corrected) = (settings.name.clone(), Vec::new());
-        let serving = Self { name, on, keys, queries: kept, corrected, started: Instant::now(), render };
-        let serve = (!bypassed).then(|| shared.serve(mode, queries));
+        let serving = Self { name, on, queries, corrected, started: Instant::now(), render };
         (serving, serve)
     }
 
@@ -155,8 +155,10 @@ impl Serving {
 
     pub(crate) fn end(self, shared: &Shared, served: Vec<Served>) -> Vec<Rendered> {
         let took = self.started.elapsed();
-        self.queries.iter().zip(&served).for_each(|(query, served)| shared.keep_near(query, served));
-        let outcomes = served.into_iter().zip(&self.keys).map(|(served, key)| shared.outcome(&self.name, key, served, took));
+        let outcomes = served.into_iter().zip(&*self.queries).map(|(served, query)| {
+            shared.keep_near(query, &served);
+            shared.outcome(&self.name, query.full_key(), served, took)
+        });
         let mut rendered: Vec<Rendered> = outcomes.collect();
         for (position, body) in self.corrected {
             rendered[position].correct(body);
@@ -178,7 +180,7 @@ impl Serving {
 }
 
 /// The records that a render is told of: they are looked at in debug builds only.
-fn shown(on: &[Vec<Dependency>]) -> Vec<RecordKey> {
+fn shown(on: &[On]) -> Vec<RecordKey> {
     if cfg!(debug_assertions) { on.iter().flatten().map(|dependency| dependency.record.clone()).collect() } else { Vec::new() }
 }
 
@@ -192,8 +194,8 @@ pub(crate) fn hits(served: &[Served]) -> Vec<(usize, &Cached)> {
 }
 
 /// The dependencies of many rows, one each.
-pub(crate) fn of_rows<T: CacheSweep>(rows: &[T]) -> Vec<Vec<Dependency>> {
-    rows.iter().map(|row| vec![Row::dependency(row)]).collect()
+pub(crate) fn of_rows<T: CacheSweep>(rows: &[T]) -> Vec<On> {
+    rows.iter().map(|row| On::from([Row::dependency(row)])).collect()
 }
 
 /// The pieces of a `fragments` closure as bodies.

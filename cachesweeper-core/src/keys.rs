@@ -55,20 +55,23 @@ pub(crate) fn build(write: impl FnOnce(&mut String)) -> Arc<str> {
 
 /// An application's part of the store: the first part of every key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Namespace(String);
+pub struct Namespace {
+    name: Arc<str>,
+    marker: Arc<str>,
+}
 
 impl Namespace {
     /// Escapes `name`.
     pub fn new(name: &str) -> Self {
         let mut text = String::new();
         escape::part(name, &mut text);
-        Self(text)
+        Self { marker: format!("{text}/b").into(), name: text.into() }
     }
 
     /// The key of a record's version log.
     pub fn log(&self, record: &RecordKey) -> Arc<str> {
         store_key(&build(|key| {
-            key.push_str(&self.0);
+            key.push_str(&self.name);
             key.push_str("/t/");
             key.push_str(record.as_str());
         }))
@@ -76,24 +79,24 @@ impl Namespace {
 
     /// The key of a node's marker.
     pub fn marker(&self) -> Arc<str> {
-        format!("{}/b", self.0).into()
+        self.marker.clone()
     }
 
     /// The key of the lease for filling one version of a fragment.
     pub fn lease(&self, full_key: &str, stamp: Stamp) -> Arc<str> {
         let hash = xxh3_128(full_key.as_bytes()) ^ u128::from_be_bytes(stamp.to_bytes());
-        format!("{}/l/{hash:032x}", self.0).into()
+        format!("{}/l/{hash:032x}", self.name).into()
     }
 
     /// Whether this store key is a fragment's.
     pub fn is_fragment(&self, key: &str) -> bool {
-        key.strip_prefix(self.0.as_str()).is_some_and(|rest| rest.starts_with("/f/"))
+        key.strip_prefix(&*self.name).is_some_and(|rest| rest.starts_with("/f/"))
     }
 
     /// The whole key of a fragment.
     pub fn fragment(&self, name: &str, on: &[Dependency], vary: &[String]) -> Arc<str> {
         build(|key| {
-            key.push_str(&self.0);
+            key.push_str(&self.name);
             key.push_str("/f/");
             escape::part(name, key);
             for (position, dependency) in on.iter().enumerate() {

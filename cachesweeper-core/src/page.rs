@@ -252,7 +252,7 @@ impl PageState {
         let settings = Settings { name: tag.name, ttl, vary: tag.vary, serve_stale: None };
         let record = on.first().map(|dependency| dependency.record.to_string()).unwrap_or_default();
         let query = settings.query(&self.shared, &on);
-        let (mut serving, serve) = Serving::begin(&self.shared, &settings, vec![on], Mode::Page(self.opened));
+        let (mut serving, serve) = Serving::begin(&self.shared, &settings, vec![on.into()], Mode::Page(self.opened));
         let shared = &self.shared;
         let inside = serving.render.clone();
         let mut render = || inside.enter(&mut *body).map(Bytes::from).map_err(TagError::Body);

@@ -21,7 +21,7 @@ use crate::shared::Shared;
 use crate::stats::Counters;
 use crate::store::Op;
 use crate::version::Stamp;
-use crate::{Clock, Dependency, Micros};
+use crate::{Clock, Micros};
 
 /// From the first look at a suspect to the one that counts: a clock that shows minutes has moved by then.
 const LOOK_AGAIN_AFTER: Micros = Micros(61_000_000);
@@ -182,7 +182,7 @@ impl Checks {
     pub(crate) fn draw(
         shared: &Arc<Shared>,
         name: &str,
-        on: &[Vec<Dependency>],
+        on: &[crate::fragment::On],
         queries: &[Query],
         hits: Vec<(usize, &Cached)>,
     ) -> Option<Self> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quick_cache::DefaultHashBuilder;
 
 use super::events::LogAddress;
 use super::query::{Cached, Part, Query};
@@ -117,7 +118,7 @@ impl Lookup {
     pub fn new(rules: Rules, marker: Arc<str>, queries: impl Into<Arc<[Query]>>) -> Self {
         let queries = queries.into();
         let (mut logs, mut places, mut nodes) = (Vec::with_capacity(queries.len()), Vec::with_capacity(queries.len()), Vec::new());
-        let mut known: HashMap<&LogAddress, usize> = HashMap::new();
+        let mut known: HashMap<&LogAddress, usize, DefaultHashBuilder> = HashMap::with_capacity_and_hasher(queries.len(), <_>::default());
         for query in queries.iter().filter(|query| query.refused.is_none()) {
             nodes.push(query.node);
             for log in query.logs() {

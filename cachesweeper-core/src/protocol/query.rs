@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::Rules;
 use super::events::LogAddress;
@@ -38,7 +39,7 @@ pub struct Query {
     pub(super) full_key: Arc<str>,
     pub(super) store_key: Arc<str>,
     pub(super) node: usize,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: SmallVec<[Part; 2]>,
     /// Set if the fragment may not be looked up at all.
     pub(super) refused: Option<Reason>,
     /// The latest instant at which a row in hand with a timestamp may still have been in the making.
@@ -77,7 +78,7 @@ impl Query {
             store_key: keys::store_key(&full_key),
             full_key,
             node: on.first().map_or(0, |home| context.router.node(&home.record)),
-            parts: Vec::with_capacity(on.len() * 2),
+            parts: SmallVec::new(),
             refused: on.is_empty().then_some(Reason::NoDependency),
             rows_settled: Micros(0),
             ttl,

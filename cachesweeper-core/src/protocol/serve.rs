@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use quick_cache::DefaultHashBuilder;
 
 use super::lookup::{Found, Lookup, Lookups};
 use super::query::{Cached, Mode, Query};
@@ -102,6 +103,7 @@ enum State {
     /// To be rendered and stored.
     Miss {
         stamp: Stamp,
+        read_at: Micros,
         storable: bool,
         stale: Option<Cached>,
         leased: bool,
@@ -109,6 +111,7 @@ enum State {
     /// To be rendered only.
     Bypass {
         reason: Reason,
+        read_at: Micros,
         keep_for_stale: bool,
     },
     Served(Served),
@@ -140,18 +143,27 @@ pub struct Serve {
     /// For each position of the caller, its query.
     query_of: Vec<usize>,
     states: Vec<State>,
-    read_at: Vec<Micros>,
     waited: Micros,
     stage: Stage,
 }
 
 impl Serve {
     /// Serves these queries. One that is asked for twice is looked up, leased and rendered once.
-    pub fn new(rules: Rules, namespace: Namespace, mode: Mode, mut queries: Vec<Query>) -> Self {
-        let marker = namespace.marker();
-        let (mut first, mut query_of) = (Vec::with_capacity(queries.len()), Vec::with_capacity(queries.len()));
-        let mut known: HashMap<(&str, Stamp), usize> = HashMap::with_capacity(queries.len());
-        for (position, query) in queries.iter().enumerate() {
+    pub fn new(rules: Rules, namespace: Namespace, mode: Mode, asked: impl Into<Arc<[Query]>>) -> Self {
+        let (marker, asked) = (namespace.marker(), asked.into());
+        let (first, query_of) = Self::each_once(&asked);
+        let queries = if first.len() < asked.len() { first.iter().map(|&position| asked[position].clone()).collect() } else { asked };
+        let lookup = Lookup::new(rules, marker.clone(), queries.clone());
+        let all = (0..queries.len()).collect();
+        let (states, waited, stage) = (vec![State::Unknown; queries.len()], Micros(0), Stage::LookUp(Box::new(lookup), all));
+        Self { rules, namespace, marker, mode, queries, first, query_of, states, waited, stage }
+    }
+
+    /// For each different query its first position, and for each position its query.
+    fn each_once(asked: &[Query]) -> (Vec<usize>, Vec<usize>) {
+        let mut known = HashMap::with_capacity_and_hasher(asked.len(), DefaultHashBuilder::default());
+        let (mut first, mut query_of) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
+        for (position, query) in asked.iter().enumerate() {
             let next = first.len();
             let place = *known.entry((&*query.full_key, query.in_hand())).or_insert(next);
             query_of.push(place);
@@ -159,26 +171,7 @@ impl Serve {
                 first.push(position);
             }
         }
-        drop(known);
-        if first.len() < queries.len() {
-            queries = first.iter().map(|&position| queries[position].clone()).collect();
-        }
-        let queries: Arc<[Query]> = queries.into();
-        let lookup = Lookup::new(rules, marker.clone(), queries.clone());
-        let all = (0..queries.len()).collect();
-        Self {
-            rules,
-            namespace,
-            marker,
-            mode,
-            states: vec![State::Unknown; queries.len()],
-            read_at: vec![Micros(0); queries.len()],
-            queries,
-            first,
-            query_of,
-            waited: Micros(0),
-            stage: Stage::LookUp(Box::new(lookup), all),
-        }
+        (first, query_of)
     }
 
     /// The operations that give up what this caller holds, when rendering has failed.
@@ -252,7 +245,7 @@ impl Serve {
 
     fn looked_up(&mut self, positions: &[usize], lookups: Lookups) {
         for (&position, found) in positions.iter().zip(lookups.found) {
-            self.read_at[position] = lookups.read_at;
+            let read_at = lookups.read_at;
             self.states[position] = match found {
                 Found::Hit(cached) => State::Served(Served::Hit(cached)),
                 Found::Miss { stamp, settled, stale } => {
@@ -260,12 +253,12 @@ impl Serve {
                         Mode::Closure => true,
                         Mode::Page(opened) => settled < opened,
                     };
-                    State::Miss { stamp, storable, stale, leased: false }
+                    State::Miss { stamp, read_at, storable, stale, leased: false }
                 }
                 Found::Bypass { stale: Some(stale), .. } => State::Served(Served::Stale(stale)),
                 Found::Bypass { reason, stale: None } => {
                     let keep_for_stale = matches!(reason, Reason::Held | Reason::Adopted) && self.queries[position].serve_stale.is_some();
-                    State::Bypass { reason, keep_for_stale }
+                    State::Bypass { reason, read_at, keep_for_stale }
                 }
             };
         }
@@ -385,20 +378,22 @@ impl Serve {
             ends.extend(self.end_lease(position));
             let query = &self.queries[position];
             // The stamp and the time are those of the lookup above: tokens are never read again for a fill.
-            let read_at = self.read_at[position];
             let unstored = |why| Served::Unstored(body.clone(), why);
             let (stamp, served) = match &self.states[position] {
                 _ if query.ttl.is_none() => (None, unstored(Unstored::Bypass(Reason::InvalidTtl))),
                 State::Miss { .. } if !storable => (None, unstored(Unstored::Inner)),
                 State::Miss { storable: false, .. } => (None, unstored(Unstored::LoadedTooEarly)),
-                State::Miss { stamp, .. } => (Some(*stamp), Served::Filled(Cached { body: body.clone(), read_at, stamp: *stamp })),
-                State::Bypass { reason, keep_for_stale: true } if storable => {
-                    (Some(Stamp::unmatchable(tick.random, tick.now.0)), unstored(Unstored::Bypass(*reason)))
+                State::Miss { stamp, read_at, .. } => {
+                    (Some((*stamp, *read_at)), Served::Filled(Cached { body: body.clone(), read_at: *read_at, stamp: *stamp }))
+                }
+                State::Bypass { reason, read_at, keep_for_stale: true } if storable => {
+                    let stamp = Stamp::unmatchable(tick.random, tick.now.0);
+                    (Some((stamp, *read_at)), unstored(Unstored::Bypass(*reason)))
                 }
                 State::Bypass { reason, .. } => (None, unstored(Unstored::Bypass(*reason))),
                 State::Unknown | State::Served(_) => continue,
             };
-            if let (Some(stamp), Some(ttl)) = (stamp, query.ttl) {
+            if let (Some((stamp, read_at)), Some(ttl)) = (stamp, query.ttl) {
                 let value = Envelope { stamp, read_at, body }.encode(&query.full_key);
                 ops.push(Op { node: query.node, key: query.store_key.clone(), action: Action::Set(value, ttl) });
                 stored.push(position);

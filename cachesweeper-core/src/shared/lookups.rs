@@ -57,7 +57,7 @@ impl Shared {
         }
     }
 
-    pub(crate) fn serve(&self, mode: Mode, queries: Vec<Query>) -> Serve {
+    pub(crate) fn serve(&self, mode: Mode, queries: Arc<[Query]>) -> Serve {
         Serve::new(self.rules, self.namespace.clone(), mode, queries)
     }
 

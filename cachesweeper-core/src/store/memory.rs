@@ -91,19 +91,16 @@ impl MemoryStore {
         (self.cache.len(), self.cache.weight())
     }
 
-    fn get(&self, key: &str) -> Option<Bytes> {
+    fn get(&self, key: &str, now: Micros) -> Option<Bytes> {
         let entry = self.cache.get(key)?;
-        if entry.expires >= self.clock.now() {
-            return Some(entry.value);
-        }
-        None
+        (entry.expires >= now).then_some(entry.value)
     }
 
-    fn put(&self, key: &Arc<str>, value: Bytes, ttl: Ttl) -> Reply {
+    fn put(&self, key: &Arc<str>, value: Bytes, ttl: Ttl, now: Micros) -> Reply {
         if key.len() + value.len() > self.info.max_item {
             return Reply::TooLarge;
         }
-        self.cache.insert(key.clone(), Entry { value, expires: ttl.end(self.clock.now()) });
+        self.cache.insert(key.clone(), Entry { value, expires: ttl.end(now) });
         Reply::Done
     }
 
@@ -114,24 +111,24 @@ impl MemoryStore {
         f()
     }
 
-    fn one(&self, op: &Op) -> Reply {
+    fn one(&self, op: &Op, now: Micros) -> Reply {
         let Op { node, key, action } = op;
         if *node != 0 {
             return Reply::Failed(StoreError::refused("memory", format_args!("there is no node {node}")));
         }
         match action {
-            Action::Get | Action::GetForWrite => self.get(key).map_or(Reply::No, Reply::Value),
-            Action::Set(value, ttl) => self.locked(key, || self.put(key, value.clone(), *ttl)),
-            Action::Add(value, ttl) => self.locked(key, || match self.get(key) {
+            Action::Get | Action::GetForWrite => self.get(key, now).map_or(Reply::No, Reply::Value),
+            Action::Set(value, ttl) => self.locked(key, || self.put(key, value.clone(), *ttl, now)),
+            Action::Add(value, ttl) => self.locked(key, || match self.get(key, now) {
                 Some(_) => Reply::No,
-                None => self.put(key, value.clone(), *ttl),
+                None => self.put(key, value.clone(), *ttl, now),
             }),
-            Action::Append(more, ttl) => self.locked(key, || match self.get(key) {
-                Some(value) => self.put(key, [&value[..], &more[..]].concat().into(), *ttl),
+            Action::Append(more, ttl) => self.locked(key, || match self.get(key, now) {
+                Some(value) => self.put(key, [&value[..], &more[..]].concat().into(), *ttl, now),
                 None => Reply::No,
             }),
-            Action::Replace(expected, value, ttl) => self.locked(key, || match self.get(key) {
-                Some(found) if found == *expected => self.put(key, value.clone(), *ttl),
+            Action::Replace(expected, value, ttl) => self.locked(key, || match self.get(key, now) {
+                Some(found) if found == *expected => self.put(key, value.clone(), *ttl, now),
                 _ => Reply::No,
             }),
             Action::Delete => self.locked(key, || self.cache.remove(&**key).map_or(Reply::No, |_| Reply::Done)),
@@ -152,7 +149,8 @@ impl Store for MemoryStore {
     }
 
     fn run(&self, batch: &[Op]) -> Vec<Reply> {
-        batch.iter().map(|op| self.one(op)).collect()
+        let now = self.clock.now();
+        batch.iter().map(|op| self.one(op, now)).collect()
     }
 }
 
