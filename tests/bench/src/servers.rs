@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 
-/// Worker threads of each server: memcached's own default.
+/// memcached's own default of worker threads.
 pub const THREADS: u32 = 4;
 
 /// A memcached of its own. It runs on the cores that this process is pinned to.
@@ -29,18 +29,18 @@ pub struct Usage {
 }
 
 impl Memcached {
-    /// Starts one of this many MiB.
+    /// Starts one of this many MiB, with so many worker threads. Each connection belongs to one of them.
     ///
     /// # Errors
     ///
     /// If memcached is not installed, or does not come up within 10 s.
-    pub fn start(mib: u32) -> Result<Self, Failure> {
+    pub fn start(mib: u32, threads: u32) -> Result<Self, Failure> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let (address, port) = (format!("127.0.0.1:{port}"), port.to_string());
         let mut command = Command::new("memcached");
         // `-u`: it refuses to run as root. `-U 0`: no UDP.
         command.args(["-u", "nobody", "-l", "127.0.0.1", "-U", "0", "-c", "2048", "-p", &port]);
-        command.args(["-m", &mib.to_string(), "-t", &THREADS.to_string()]).current_dir("/");
+        command.args(["-m", &mib.to_string(), "-t", &threads.to_string()]).current_dir("/");
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let process = process.map_err(|error| format!("memcached cannot be started ({error}): install it, for example with apt-get"))?;
         let mut server = Self { address, process };
