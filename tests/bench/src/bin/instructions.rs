@@ -106,7 +106,7 @@ fn check(file: &std::path::Path) -> Result<bool, Failure> {
     }
     if !good {
         eprintln!(
-            "error: a path has grown by more than {TOLERANCE} per cent. If that is worth it, say why in the commit that runs `instructions record`"
+            "error: a path has grown by more than {TOLERANCE} per cent (another compiler or dependency can do that too). If that is worth it, say why in the commit that runs `instructions record`"
         );
     }
     Ok(good)
