@@ -14,7 +14,7 @@ use cachesweeper_bench::floor::{Floor, Request};
 use cachesweeper_bench::options::{Common, Options, run_on};
 use cachesweeper_bench::report::{Report, Table};
 use cachesweeper_bench::rows::{BODY, COMMENT_HTML, NAMESPACE, body, comments};
-use cachesweeper_bench::servers::Memcached;
+use cachesweeper_bench::servers::{Memcached, THREADS};
 use cachesweeper_bench::sweepers::{fill, impatient};
 use cachesweeper_core::keys::Namespace;
 use cachesweeper_core::{CacheSweep, RecordKey, blocking};
@@ -67,7 +67,7 @@ fn is_told(cli: &Cli, round: u32) -> bool {
 }
 
 fn in_the_value(cli: &Cli, table: &Table<'_>) -> Result<(), Failure> {
-    let server = Memcached::start(cli.mib)?;
+    let server = Memcached::start(cli.mib, THREADS)?;
     let sweeper = impatient(blocking::Sweeper::builder()).memcached([server.address()]).graph(graph()?).build()?;
     let (rows, html, mut floor) = (comments(cli.fragments), body(BODY), Floor::connect(server.address())?);
     let records: Vec<RecordKey> = rows.iter().map(CacheSweep::record_key).collect();
@@ -91,7 +91,7 @@ fn in_the_value(cli: &Cli, table: &Table<'_>) -> Result<(), Failure> {
 }
 
 fn in_the_key(cli: &Cli, table: &Table<'_>) -> Result<(), Failure> {
-    let server = Memcached::start(cli.mib)?;
+    let server = Memcached::start(cli.mib, THREADS)?;
     let (rows, html, mut floor) = (comments(cli.fragments), body(BODY), Floor::connect(server.address())?);
     for round in 1..=cli.rounds {
         let mut fills = Request::default();

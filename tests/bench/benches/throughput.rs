@@ -16,7 +16,7 @@ use cachesweeper_bench::floor::{Floor, Request};
 use cachesweeper_bench::options::{Common, Options, run};
 use cachesweeper_bench::report::Report;
 use cachesweeper_bench::rows::{BODY, COMMENT_HTML, Comment, body, comments, items};
-use cachesweeper_bench::servers::Memcached;
+use cachesweeper_bench::servers::{Memcached, THREADS};
 use cachesweeper_bench::sweepers::{NoHit, fill, impatient};
 use cachesweeper_core::{Sweeper, blocking};
 use clap::Parser;
@@ -53,7 +53,7 @@ fn main() -> Result<(), Failure> {
         if !report.wants(TITLE) {
             return Ok(());
         }
-        let server = Memcached::start(512)?;
+        let server = Memcached::start(512, THREADS)?;
         let address = server.address();
         let blocking = impatient(blocking::Sweeper::builder()).memcached([address]).graph(graph()?).build()?;
         let tasks = impatient(Sweeper::builder()).memcached([address]).graph(graph()?).build()?;
@@ -62,7 +62,7 @@ fn main() -> Result<(), Failure> {
         fill(&blocking, &rows, COMMENT_HTML, &body(BODY))?;
         let items = items(&rows, COMMENT_HTML);
         let floors = [Request::meta_gets(&items), Request::multi_get(&items)];
-        println!("\nmemcached {}; async on a runtime with two workers.", server.version()?);
+        println!("\nmemcached {} with {THREADS} threads; async on a runtime with two workers.", server.version()?);
 
         let columns = &["callers", "floor's", "floor mg", "floor get", "blocking", "ratio", "async", "ratio of async"];
         let table = report.table(TITLE, columns);

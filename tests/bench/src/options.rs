@@ -69,6 +69,6 @@ pub fn run_on<O: Options>(cores: &[usize], measure: impl FnOnce(&O, &Report) -> 
     let pinned = pin(cores)?;
     let numbers = pinned.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
     let word = if cores == 1 { "core" } else { "cores" };
-    println!("\n## On {cores} {word} (number {numbers}), shared with memcached ({} threads each)", crate::servers::THREADS);
+    println!("\n## On {cores} {word} (number {numbers}), shared with memcached");
     measure(&options, &Report::new(&common.only, common.json.clone(), Some(cores)))
 }

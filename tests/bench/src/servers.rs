@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 
-/// Worker threads of each server: memcached's own default.
+/// memcached's own default of worker threads.
 pub const THREADS: u32 = 4;
 
 /// A memcached of its own. It runs on the cores that this process is pinned to.
@@ -29,25 +29,32 @@ pub struct Usage {
 }
 
 impl Memcached {
-    /// Starts one of this many MiB.
+    /// Starts one of this many MiB, with so many worker threads. Each connection belongs to one of them.
     ///
     /// # Errors
     ///
     /// If memcached is not installed, or does not come up within 10 s.
-    pub fn start(mib: u32) -> Result<Self, Failure> {
+    pub fn start(mib: u32, threads: u32) -> Result<Self, Failure> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let (address, port) = (format!("127.0.0.1:{port}"), port.to_string());
-        let mut command = Command::new("memcached");
-        // `-u`: it refuses to run as root. `-U 0`: no UDP.
-        command.args(["-u", "nobody", "-l", "127.0.0.1", "-U", "0", "-c", "2048", "-p", &port]);
-        command.args(["-m", &mib.to_string(), "-t", &THREADS.to_string()]).current_dir("/");
+        // Even if this process is killed, no server stays behind.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM"]);
+        if rustix::process::geteuid().is_root() {
+            // memcached refuses to run as root. Its own `-u` would undo the line above.
+            let (user, group) = (id_of_nobody("-u")?, id_of_nobody("-g")?);
+            command.args([format!("--reuid={user}"), format!("--regid={group}"), "--clear-groups".into()]);
+        }
+        // `-U 0`: no UDP.
+        command.args(["memcached", "-l", "127.0.0.1", "-U", "0", "-c", "2048", "-p", &port]);
+        command.args(["-m", &mib.to_string(), "-t", &threads.to_string()]).current_dir("/");
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let process = process.map_err(|error| format!("memcached cannot be started ({error}): install it, for example with apt-get"))?;
+        let process = process.map_err(|error| format!("setpriv cannot be started ({error}): it is part of util-linux"))?;
         let mut server = Self { address, process };
         let until = Instant::now() + Duration::from_secs(10);
         while server.version().is_err() {
             if Instant::now() > until || server.process.try_wait()?.is_some() {
-                return Err("memcached did not come up".into());
+                return Err("memcached did not come up: is it installed?".into());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -95,6 +102,11 @@ impl Memcached {
         }
         Ok(usage)
     }
+}
+
+fn id_of_nobody(which: &str) -> Result<u32, Failure> {
+    let output = Command::new("id").args([which, "nobody"]).output()?;
+    Ok(String::from_utf8(output.stdout)?.trim().parse().map_err(|_| "there is no user `nobody`")?)
 }
 
 impl Drop for Memcached {

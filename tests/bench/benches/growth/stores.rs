@@ -8,7 +8,7 @@ use cachesweeper_bench::entities::graph;
 use cachesweeper_bench::measure::{forget_memory_peak, memory_peak};
 use cachesweeper_bench::report::Report;
 use cachesweeper_bench::rows::{BODY, COMMENT_HTML, NAMESPACE, body, comments};
-use cachesweeper_bench::servers::Memcached;
+use cachesweeper_bench::servers::{Memcached, THREADS};
 use cachesweeper_bench::shape::Curve;
 use cachesweeper_bench::sweepers::{Cost, NoHit, fill, impatient};
 use cachesweeper_core::{RecordKey, Sweeper, blocking};
@@ -27,7 +27,7 @@ pub(crate) fn fragments(cli: &Cli, report: &Report) -> Result<(), Failure> {
     }
     let columns = &["store", "fragments", "µs", "µs a fragment", "round trips", "store operations", "MiB before", "MiB, peak"];
     let table = report.table(TITLE, columns);
-    let server = Memcached::start(1_024)?;
+    let server = Memcached::start(1_024, THREADS)?;
     let memory = blocking::Sweeper::builder().memory(MEMORY).namespace(NAMESPACE).graph(graph()?).build()?;
     let remote = impatient(blocking::Sweeper::builder()).memcached([server.address()]).graph(graph()?).build()?;
     let (rows, html) = (comments(cli.fragments), body(BODY));
@@ -62,7 +62,7 @@ pub(crate) fn sweeps(cli: &Cli, report: &Report) -> Result<(), Failure> {
     }
     let columns = &["store", "records", "µs", "µs a record", "round trips", "store operations", "renewals"];
     let table = report.table(TITLE, columns);
-    let server = Memcached::start(1_024)?;
+    let server = Memcached::start(1_024, THREADS)?;
     // The holds as by default: marking many records takes its time. Writers do not wait for a node's quarantine.
     let build = || Ok::<_, Failure>(blocking::Sweeper::builder().namespace(NAMESPACE).graph(graph()?));
     let (memory, remote) = (build()?.memory(MEMORY).build()?, build()?.memcached([server.address()]).build()?);
@@ -100,7 +100,7 @@ pub(crate) fn nodes(cli: &Cli, report: &Report) -> Result<(), Failure> {
         return Ok(());
     }
     let table = report.table(TITLE, &["nodes", "where", "blocking, µs", "async, µs", "round trips of all nodes at once"]);
-    let servers = (0..cli.nodes).map(|_| Memcached::start(64)).collect::<Result<Vec<_>, _>>()?;
+    let servers = (0..cli.nodes).map(|_| Memcached::start(64, THREADS)).collect::<Result<Vec<_>, _>>()?;
     let near: Vec<String> = servers.iter().map(|server| server.address().to_owned()).collect();
     let far = near.iter().map(|server| relay(server, FAR)).collect::<Result<Vec<_>, _>>()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

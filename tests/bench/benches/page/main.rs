@@ -55,7 +55,8 @@ struct Bed {
 
 impl Bed {
     fn new() -> Result<Self, Failure> {
-        let server = Memcached::start(512)?;
+        // Of several threads each would have its own core, by chance, and so each contestant's connection its own luck.
+        let server = Memcached::start(512, 1)?;
         let address = server.address().to_owned();
         Ok(Self {
             floor: Floor::connect(&address)?,
@@ -70,7 +71,10 @@ impl Bed {
 fn main() -> Result<(), Failure> {
     run(|cli: &Cli, report: &Report| {
         let mut bed = Bed::new()?;
-        println!("\nmemcached {}; async on a current-thread runtime; medians.", bed.server.version()?);
+        println!(
+            "\nmemcached {} with one worker thread, which all contestants meet; async on a current-thread runtime; medians.",
+            bed.server.version()?
+        );
         lookups::measure(cli, report, &mut bed)?;
         writes::misses(cli, report, &mut bed)?;
         writes::sweeps(cli, report, &mut bed)?;
