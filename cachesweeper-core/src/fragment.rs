@@ -42,6 +42,9 @@ pub struct FragmentOf<'a, S> {
     pub(crate) settings: Settings,
 }
 
+/// A list that mostly has one member: most calls ask for one fragment.
+pub(crate) type Few<T> = SmallVec<[T; 1]>;
+
 /// What one fragment depends on: mostly one record.
 pub(crate) type On = SmallVec<[Dependency; 1]>;
 
@@ -86,7 +89,7 @@ macro_rules! settings {
 
 impl<'a, S> FragmentOf<'a, S> {
     pub(crate) fn new(sweeper: &'a S, on: impl Dependencies, name: &str) -> Self {
-        let mut dependencies = Vec::new();
+        let mut dependencies = Vec::with_capacity(1);
         on.collect_into(&mut dependencies);
         Self { sweeper, on: dependencies.into(), settings: Settings::new(name) }
     }
@@ -104,9 +107,9 @@ impl<'a, 'r, S, T> FragmentsOf<'a, 'r, S, T> {
 
 /// Fragments about to be served: what both faces do around the waiting.
 #[derive(Debug)]
-pub(crate) struct Serving {
-    name: String,
-    on: Vec<On>,
+pub(crate) struct Serving<'a> {
+    name: &'a str,
+    on: Few<On>,
     queries: Arc<[Query]>,
     corrected: Vec<(usize, Bytes)>,
     started: Instant,
@@ -114,10 +117,11 @@ pub(crate) struct Serving {
     pub(crate) render: Arc<Render>,
 }
 
-impl Serving {
+impl<'a> Serving<'a> {
     /// Prepares the fragments; `None` for the machine if all are [bypassed](Self::bypassed): the task has changes pending, or the
     /// render around them verifies.
-    pub(crate) fn begin(shared: &Shared, settings: &Settings, on: Vec<On>, mode: Mode) -> (Self, Option<Serve>) {
+    pub(crate) fn begin(shared: &Shared, settings: &'a Settings, on: impl Into<Few<On>>, mode: Mode) -> (Self, Option<Serve>) {
+        let on = on.into();
         let queries: Arc<[Query]> = on.iter().map(|on| settings.query(shared, on)).collect();
         for on in &on {
             shared.warn_of_strangers(&settings.name, on);
@@ -128,7 +132,7 @@ impl Serving {
         }
         let bypassed = shared.changes.here() || render.is_verifying();
         let serve = (!bypassed).then(|| shared.serve(mode, queries.clone()));
-        let (name, corrected) = (settings.name.clone(), Vec::new());
+        let (name, corrected) = (&*settings.name, Vec::new());
         let serving = Self { name, on, queries, corrected, started: Instant::now(), render };
         (serving, serve)
     }
@@ -140,10 +144,10 @@ impl Serving {
     }
 
     /// Draws hits to render again; the render is told that it verifies then.
-    pub(crate) fn checks<'a>(&self, shared: &Arc<Shared>, hits: impl FnOnce() -> Vec<(usize, &'a Cached)>) -> Option<Checks> {
+    pub(crate) fn checks<'h>(&self, shared: &Arc<Shared>, hits: impl FnOnce() -> Vec<(usize, &'h Cached)>) -> Option<Checks> {
         // The one branch that it costs when nothing is verified.
         shared.verifier.as_ref()?;
-        let checks = Checks::draw(shared, &self.name, &self.on, &self.queries, hits())?;
+        let checks = Checks::draw(shared, self.name, &self.on, &self.queries, hits())?;
         self.render.verify();
         Some(checks)
     }
@@ -157,7 +161,7 @@ impl Serving {
         let took = self.started.elapsed();
         let outcomes = served.into_iter().zip(&*self.queries).map(|(served, query)| {
             shared.keep_near(query, &served);
-            shared.outcome(&self.name, query.full_key(), served, took)
+            shared.outcome(self.name, query.full_key(), served, took)
         });
         let mut rendered: Vec<Rendered> = outcomes.collect();
         for (position, body) in self.corrected {

@@ -206,7 +206,12 @@ impl PageState {
 
     /// Renders a hit again, if it is drawn: the fresh body, and whether it differs. Whether the hit was stale is judged in the
     /// end, since a template cannot wait for a second lookup.
-    fn verify(&self, serving: &Serving, served: &[Served], render: &mut dyn FnMut() -> Result<Bytes, TagError>) -> Option<(Bytes, bool)> {
+    fn verify(
+        &self,
+        serving: &Serving<'_>,
+        served: &[Served],
+        render: &mut dyn FnMut() -> Result<Bytes, TagError>,
+    ) -> Option<(Bytes, bool)> {
         // The page may have loaded its data at its opening already. Only a fragment whose tokens were read before that is as old
         // as they are: they have not changed since, or it would not be a hit.
         let old = |cached: &Cached| cached.read_at.plus(self.shared.rules.skew) < self.opened;
@@ -252,7 +257,7 @@ impl PageState {
         let settings = Settings { name: tag.name, ttl, vary: tag.vary, serve_stale: None };
         let record = on.first().map(|dependency| dependency.record.to_string()).unwrap_or_default();
         let query = settings.query(&self.shared, &on);
-        let (mut serving, serve) = Serving::begin(&self.shared, &settings, vec![on.into()], Mode::Page(self.opened));
+        let (mut serving, serve) = Serving::begin(&self.shared, &settings, [on.into()], Mode::Page(self.opened));
         let shared = &self.shared;
         let inside = serving.render.clone();
         let mut render = || inside.enter(&mut *body).map(Bytes::from).map_err(TagError::Body);

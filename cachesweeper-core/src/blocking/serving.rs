@@ -175,7 +175,7 @@ impl Fragment<'_> {
         B: Into<String>,
     {
         let shared = self.sweeper.shared.clone();
-        let (mut serving, serve) = Serving::begin(&shared, &self.settings, vec![self.on], Mode::Closure);
+        let (mut serving, serve) = Serving::begin(&shared, &self.settings, [self.on], Mode::Closure);
         let inside = serving.render.clone();
         let render = || inside.enter(render).map(|body| Bytes::from(body.into()));
         let Some(serve) = serve else {

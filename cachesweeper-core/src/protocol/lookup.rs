@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
+use smallvec::SmallVec;
 
 use super::events::LogAddress;
 use super::query::{Cached, Part, Query};
@@ -100,12 +101,12 @@ impl<'a> Logs<'a> {
 pub struct Lookup {
     rules: Rules,
     queries: Arc<[Query]>,
-    logs: Vec<LogAddress>,
+    logs: SmallVec<[LogAddress; 1]>,
     /// For each log that a query depends on, in the queries' order, its place in `logs`.
-    places: Vec<usize>,
+    places: SmallVec<[usize; 2]>,
     /// The marker's key and the nodes that it is read on.
     marker: Arc<str>,
-    nodes: Vec<usize>,
+    nodes: SmallVec<[usize; 2]>,
     read_at: Micros,
     /// Operations sent ahead of the batch, to be skipped in its replies.
     ahead: usize,
@@ -117,14 +118,21 @@ impl Lookup {
     /// A lookup of these queries; `marker` is the store key of the nodes' markers.
     pub fn new(rules: Rules, marker: Arc<str>, queries: impl Into<Arc<[Query]>>) -> Self {
         let queries = queries.into();
-        let (mut logs, mut places, mut nodes) = (Vec::with_capacity(queries.len()), Vec::with_capacity(queries.len()), Vec::new());
-        let mut known: HashMap<&LogAddress, usize, DefaultHashBuilder> = HashMap::with_capacity_and_hasher(queries.len(), <_>::default());
+        /// Of so few logs each is looked for where it is.
+        const FEW: usize = 4;
+        let (mut logs, mut places, mut nodes) =
+            (SmallVec::with_capacity(queries.len()), SmallVec::with_capacity(queries.len()), SmallVec::new());
+        let mut known: HashMap<&LogAddress, usize, DefaultHashBuilder> = HashMap::default();
         for query in queries.iter().filter(|query| query.refused.is_none()) {
             nodes.push(query.node);
             for log in query.logs() {
                 nodes.push(log.node);
                 let next = logs.len();
-                let place = *known.entry(log).or_insert(next);
+                let place = match logs.iter().take(FEW).position(|other| other == log) {
+                    Some(place) => place,
+                    None if next < FEW => next,
+                    None => *known.entry(log).or_insert(next),
+                };
                 places.push(place);
                 if place == next {
                     logs.push(log.clone());
@@ -326,7 +334,7 @@ impl Lookup {
         let (barred, mut repairs) = self.read_markers(markers, tick);
         let mut log_repairs = Vec::new();
         let logs = self.logs.iter().zip(logs);
-        let states: Vec<LogState> = logs.map(|(log, reply)| self.read_log(log, reply, tick, &mut log_repairs)).collect();
+        let states: SmallVec<[LogState; 1]> = logs.map(|(log, reply)| self.read_log(log, reply, tick, &mut log_repairs)).collect();
         // On a barred node nothing will be stored: its logs can wait. But in strict mode they have a wait of their own, which may
         // as well begin at once.
         let waits = |reason: &Reason| !(self.rules.strict && *reason == Reason::Quarantine);

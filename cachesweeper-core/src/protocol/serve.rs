@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quick_cache::DefaultHashBuilder;
+use smallvec::{SmallVec, smallvec};
 
 use super::lookup::{Found, Lookup, Lookups};
 use super::query::{Cached, Mode, Query};
@@ -96,6 +97,9 @@ pub enum ServeInput {
     Rendered(Vec<Bytes>, bool),
 }
 
+/// A list that mostly has one member: most calls ask for one fragment.
+type Few<T> = SmallVec<[T; 1]>;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Waiting for a lookup's answer.
@@ -119,7 +123,7 @@ enum State {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Stage {
-    LookUp(Box<Lookup>, Vec<usize>),
+    LookUp(Box<Lookup>, Few<usize>),
     Flights,
     Leases(Vec<usize>),
     WaitForLease(Vec<usize>),
@@ -139,10 +143,10 @@ pub struct Serve {
     /// The queries, each once.
     queries: Arc<[Query]>,
     /// For each query, the position at which its caller first asked for it.
-    first: Vec<usize>,
+    first: Few<usize>,
     /// For each position of the caller, its query.
-    query_of: Vec<usize>,
-    states: Vec<State>,
+    query_of: Few<usize>,
+    states: Few<State>,
     waited: Micros,
     stage: Stage,
 }
@@ -155,14 +159,17 @@ impl Serve {
         let queries = if first.len() < asked.len() { first.iter().map(|&position| asked[position].clone()).collect() } else { asked };
         let lookup = Lookup::new(rules, marker.clone(), queries.clone());
         let all = (0..queries.len()).collect();
-        let (states, waited, stage) = (vec![State::Unknown; queries.len()], Micros(0), Stage::LookUp(Box::new(lookup), all));
+        let (states, waited, stage) = (smallvec![State::Unknown; queries.len()], Micros(0), Stage::LookUp(Box::new(lookup), all));
         Self { rules, namespace, marker, mode, queries, first, query_of, states, waited, stage }
     }
 
     /// For each different query its first position, and for each position its query.
-    fn each_once(asked: &[Query]) -> (Vec<usize>, Vec<usize>) {
+    fn each_once(asked: &[Query]) -> (Few<usize>, Few<usize>) {
+        if asked.len() == 1 {
+            return (smallvec![0], smallvec![0]);
+        }
         let mut known = HashMap::with_capacity_and_hasher(asked.len(), DefaultHashBuilder::default());
-        let (mut first, mut query_of) = (Vec::with_capacity(asked.len()), Vec::with_capacity(asked.len()));
+        let (mut first, mut query_of) = (Few::with_capacity(asked.len()), Few::with_capacity(asked.len()));
         for (position, query) in asked.iter().enumerate() {
             let next = first.len();
             let place = *known.entry((&*query.full_key, query.in_hand())).or_insert(next);
@@ -207,7 +214,7 @@ impl Serve {
             (Stage::WaitForLease(positions), ServeInput::Slept) => {
                 let queries: Vec<Query> = positions.iter().map(|&position| self.queries[position].clone()).collect();
                 let lookup = Box::new(Lookup::new(self.rules, self.marker.clone(), queries));
-                self.look_up(lookup, positions, Input::Start, tick)
+                self.look_up(lookup, positions.into(), Input::Start, tick)
             }
             (Stage::Gather, ServeInput::Gathered(Some(body))) => {
                 for state in &mut self.states {
@@ -225,7 +232,7 @@ impl Serve {
         }
     }
 
-    fn look_up(&mut self, mut lookup: Box<Lookup>, positions: Vec<usize>, input: Input, tick: Tick) -> ServeStep {
+    fn look_up(&mut self, mut lookup: Box<Lookup>, positions: Few<usize>, input: Input, tick: Tick) -> ServeStep {
         match lookup.advance(input, tick) {
             Step::Run(ops) => {
                 self.stage = Stage::LookUp(lookup, positions);

@@ -153,7 +153,7 @@ impl Fragment<'_> {
         B: Into<String>,
     {
         let shared = self.sweeper.shared();
-        let (mut serving, serve) = Serving::begin(shared, &self.settings, vec![self.on], Mode::Closure);
+        let (mut serving, serve) = Serving::begin(shared, &self.settings, [self.on], Mode::Closure);
         let inside = serving.render.clone();
         let Some(serve) = serve else {
             let body = inside.wrap(render()).await?.into();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// A record's version token: the 128-bit hash (XXH3) of its log's raw bytes.
@@ -53,13 +54,13 @@ impl fmt::Debug for Stamp {
 /// Collects the parts of a [`Stamp`], in the order of the fragment's dependencies.
 #[derive(Clone, Default)]
 pub struct StampBuilder {
-    parts: Vec<u8>,
+    parts: SmallVec<[u8; 64]>,
 }
 
 impl StampBuilder {
     /// Starts a stamp for about this many parts.
     pub fn with_capacity(parts: usize) -> Self {
-        Self { parts: Vec::with_capacity(parts * 17) }
+        Self { parts: SmallVec::with_capacity(parts * 17) }
     }
 
     /// Adds the digest of a row in hand.

@@ -161,7 +161,11 @@ impl<'a> Reading<'a> {
             }
             let Some((key, size)) = line.strip_prefix(b"VALUE ").and_then(value) else {
                 let shown: String = String::from_utf8_lossy(line).chars().take(100).collect();
-                return Err(if shown.starts_with("SERVER_ERROR") { Problem::Refused(shown) } else { Problem::Unexpected(format!("{shown:?}")) });
+                return Err(if shown.starts_with("SERVER_ERROR") {
+                    Problem::Refused(shown)
+                } else {
+                    Problem::Unexpected(format!("{shown:?}"))
+                });
             };
             if size > self.limit {
                 return Err(Problem::Unexpected(format!("a value of {size} bytes, of a server that takes {}", self.limit)));
