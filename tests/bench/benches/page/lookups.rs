@@ -50,10 +50,14 @@ impl Face {
     }
 }
 
-/// The sweepers that are timed, by their names in the table. NEAR CACHE: the same two with `.near_cache(bytes)` belong here, and
-/// nowhere else.
+/// The sweepers that are timed, by their names in the table.
 fn faces(bed: &Bed) -> Vec<(&'static str, Face)> {
-    vec![("blocking", Face::Blocking(bed.blocking.clone())), ("async", Face::Async(bed.tasks.clone()))]
+    vec![
+        ("blocking", Face::Blocking(bed.blocking.clone())),
+        ("async", Face::Async(bed.tasks.clone())),
+        ("blocking, near cache", Face::Blocking(bed.near.clone())),
+        ("async, near cache", Face::Async(bed.near_tasks.clone())),
+    ]
 }
 
 /// One lookup of all rows' fragments; an error if any of them is no hit.

@@ -43,6 +43,9 @@ impl Cli {
     }
 }
 
+/// Bytes of the near caches: more than is ever looked up.
+const NEAR: u64 = 64 << 20;
+
 /// A memcached, and what looks at it.
 struct Bed {
     server: Memcached,
@@ -50,6 +53,9 @@ struct Bed {
     blocking: blocking::Sweeper,
     // Of their own, so that each face's costs are counted apart.
     tasks: Sweeper,
+    /// The same with bodies kept near.
+    near: blocking::Sweeper,
+    near_tasks: Sweeper,
     runtime: Runtime,
 }
 
@@ -62,6 +68,8 @@ impl Bed {
             floor: Floor::connect(&address)?,
             blocking: impatient(blocking::Sweeper::builder()).memcached([&address]).graph(graph()?).build()?,
             tasks: impatient(Sweeper::builder()).memcached([&address]).graph(graph()?).build()?,
+            near: impatient(blocking::Sweeper::builder()).memcached([&address]).graph(graph()?).near_cache(NEAR).build()?,
+            near_tasks: impatient(Sweeper::builder()).memcached([&address]).graph(graph()?).near_cache(NEAR).build()?,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             server,
         })
