@@ -8,6 +8,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::OnceLock;
 
+use quick_cache::DefaultHashBuilder;
+
 use crate::{RecordKey, Strategy};
 
 pub use inventory;
@@ -165,7 +167,7 @@ pub enum GraphError {
 /// The relations between the registered entities, checked.
 #[derive(Debug, Default)]
 pub struct Graph {
-    nodes: HashMap<String, Node>,
+    nodes: HashMap<String, Node, DefaultHashBuilder>,
 }
 
 /// An entity in the [`Graph`].
@@ -260,7 +262,7 @@ impl Graph {
     ///
     /// As [`Graph::of_program`].
     pub fn new(entities: impl IntoIterator<Item = &'static Entity>) -> Result<Self, GraphError> {
-        let mut nodes: HashMap<String, Node> = HashMap::new();
+        let mut nodes: HashMap<String, Node, DefaultHashBuilder> = HashMap::default();
         for entity in entities {
             let info = entity.info();
             if let Some(problem) = info.problems.first() {

@@ -210,9 +210,15 @@ impl World {
         self.build(Builder::strict)
     }
 
-    fn build(&self, more: impl FnOnce(Builder<Sweeper>) -> Builder<Sweeper>) -> Sweeper {
+    pub fn build(&self, more: impl FnOnce(Builder<Sweeper>) -> Builder<Sweeper>) -> Sweeper {
         let builder = Sweeper::builder().store(self.store.clone()).clock(self.clock.clone()).graph(graph()).namespace("t");
         more(builder.lease_wait(Duration::from_millis(20)).flight_wait(Duration::from_secs(2))).build().unwrap()
+    }
+
+    /// One more process, which keeps bodies near.
+    pub fn near(&self) -> Sweeper {
+        self.warm();
+        self.build(|builder| builder.near_cache(1 << 20))
     }
 
     /// One more process, which renders this share of its hits again.
