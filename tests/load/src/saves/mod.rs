@@ -3,6 +3,7 @@
 mod on_diesel;
 mod on_seaorm;
 mod statements;
+mod trips;
 
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::output::{Output, Table};
 use statements::Statements;
+use trips::Trips;
 
 /// How many rows each table has.
 const ROWS: i64 = 1_000;
@@ -38,6 +40,7 @@ const COUNTED: u32 = 20;
 /// ratio: the median by the bare one's. added: the median of the differences to the bare save of the same round. SQL: statements
 /// per save, BEGIN and COMMIT included, counted by PostgreSQL (pg_stat_statements) in a further short run; the file of --json
 /// has their texts. trips and ops: batches sent to the store per save, and the operations in them, by the sweeper's statistics.
+/// Beside the table, for each kind: what one round trip takes to either server, by a `SELECT 1` and by memcached's no-op.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Saves {
@@ -91,6 +94,12 @@ const KINDS: [Kind; 4] = [
     Kind { name: "vote, inside", vote: true, inside: true },
 ];
 
+/// What is asked of the servers beside the saves.
+struct Servers {
+    statements: Statements,
+    trips: Trips,
+}
+
 /// An ORM with its three connections.
 trait Saver {
     /// What its tables' names begin with.
@@ -127,48 +136,49 @@ impl Saves {
             let database = postgres(&[&[setting], statements::SETTINGS].concat())?;
             let memcached = memcached(64, 1_024)?;
             let (postgres, store) = (&*database.address, &*memcached.address);
-            let mut counting = Statements::of(postgres)?;
+            let mut servers = Servers { statements: Statements::of(postgres)?, trips: Trips::open(postgres, store)? };
             let place = |orm: &str| json!({ "fsync": setting.trim_start_matches("fsync="), "orm": orm });
             if wanted(Orm::Seaorm) {
                 make_tables::<on_seaorm::Connections>(postgres)?;
                 let mut saver = on_seaorm::Connections::open(postgres, store)?;
-                self.measure(&mut saver, &place("seaorm"), &mut counting, &mut table)?;
+                self.measure(&mut saver, &place("seaorm"), &mut servers, &mut table)?;
             }
             if wanted(Orm::Diesel) {
                 make_tables::<on_diesel::Connections>(postgres)?;
                 let mut saver = on_diesel::Connections::open(postgres, store)?;
-                self.measure(&mut saver, &place("diesel"), &mut counting, &mut table)?;
+                self.measure(&mut saver, &place("diesel"), &mut servers, &mut table)?;
             }
         }
         Ok(())
     }
 
-    fn measure<S: Saver>(&self, saver: &mut S, place: &Value, counting: &mut Statements, table: &mut Table) -> Result<(), Failure> {
+    fn measure<S: Saver>(&self, saver: &mut S, place: &Value, servers: &mut Servers, table: &mut Table) -> Result<(), Failure> {
         for kind in KINDS {
             let mut taken: [Vec<f64>; 3] = Default::default();
             for _ in 0..WARM_UP {
-                round(saver, kind, 0)?;
+                round(saver, kind)?;
             }
             let before = OVER.map(|over| saver.sent(over));
             let until = Instant::now() + Duration::from_secs(self.seconds.into());
             while Instant::now() < until {
-                let number = taken[0].len();
-                for (all, took) in taken.iter_mut().zip(round(saver, kind, number)?) {
+                for (all, took) in taken.iter_mut().zip(round(saver, kind)?) {
                     all.push(took);
                 }
             }
             let after = OVER.map(|over| saver.sent(over));
+            let (sql_trip, store_trip) = (servers.trips.to_postgres()?, servers.trips.to_memcached()?);
+            eprintln!("One round trip: {sql_trip:.0} µs to PostgreSQL, {store_trip:.0} µs to memcached.");
             let saves = taken[0].len() as f64;
             let bare = quantile(&taken[0], 0.5);
             for (at, over) in OVER.into_iter().enumerate() {
                 let median = quantile(&taken[at], 0.5);
                 let added: Vec<f64> = taken[at].iter().zip(&taken[0]).map(|(with, bare)| with - bare).collect();
-                let (sql, statements) = counting.of_each(COUNTED, || save_any(saver, over, kind).map(drop))?;
+                let (sql, statements) = servers.statements.of_each(COUNTED, || save_any(saver, over, kind).map(drop))?;
                 let mut row = json!({
                     "save": kind.name, "connection": format!("{over:?}").to_lowercase(),
                     "median_us": median, "p90_us": quantile(&taken[at], 0.9), "ratio": median / bare, "added_us": quantile(&added, 0.5),
                     "sql": sql, "statements": statements, "trips": (after[at].0 - before[at].0) as f64 / saves,
-                    "operations": (after[at].1 - before[at].1) as f64 / saves, "saves": taken[at].len(),
+                    "operations": (after[at].1 - before[at].1) as f64 / saves, "saves": taken[at].len(), "sql_trip_us": sql_trip, "store_trip_us": store_trip,
                 });
                 if let (Value::Object(row), Value::Object(place)) = (&mut row, place.clone()) {
                     row.extend(place);
@@ -180,11 +190,12 @@ impl Saves {
     }
 }
 
-/// The same row saved over each connection, and how many µs that took. Each round begins with another one.
-fn round<S: Saver>(saver: &mut S, kind: Kind, number: usize) -> Result<[f64; 3], Failure> {
-    let (id, mut took) = (fastrand::i64(1..=ROWS), [0.0; 3]);
-    for turn in 0..OVER.len() {
-        let at = (number + turn) % OVER.len();
+/// The same row saved over each connection, and how many µs that took. The order is another one each time, since a save feels
+/// what the one before it has left to do.
+fn round<S: Saver>(saver: &mut S, kind: Kind) -> Result<[f64; 3], Failure> {
+    let (id, mut took, mut order) = (fastrand::i64(1..=ROWS), [0.0; 3], [0, 1, 2]);
+    fastrand::shuffle(&mut order);
+    for at in order {
         took[at] = save(saver, OVER[at], kind, id)?.as_secs_f64() * 1e6;
     }
     Ok(took)
