@@ -1,6 +1,7 @@
 //! The demo sites under HTTP load, with and without the cache; and what the hooks cost a save. It measures: the figures are those
 //! of the machine it runs on.
 
+mod folder;
 mod output;
 mod pages;
 mod saves;
@@ -31,17 +32,21 @@ enum What {
     Saves(saves::Saves),
 }
 
+fn run(what: What) -> Result<(), Failure> {
+    let _folder = folder::make()?;
+    match what {
+        What::Pages(pages) => pages.run(),
+        What::Saves(saves) => saves.run(),
+    }
+}
+
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     if cfg!(debug_assertions) {
         eprintln!("This is not a release build, so the figures are of no use.");
     }
-    let result = match Cli::parse().what {
-        What::Pages(pages) => pages.run(),
-        What::Saves(saves) => saves.run(),
-    };
-    match result {
+    match run(Cli::parse().what) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

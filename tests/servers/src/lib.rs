@@ -29,6 +29,9 @@ pub struct Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let told = Command::new("kill").args(["-s", self.ask, &self.child.id().to_string()]).status();
         let until = Instant::now() + Duration::from_secs(10);
         while told.is_ok() && Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {

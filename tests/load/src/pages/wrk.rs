@@ -1,9 +1,11 @@
 //! wrk: a load, and what it tells at its end.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use cachesweeper_servers::ending_with_us;
 use serde::Deserialize;
 
 use crate::Failure;
@@ -48,9 +50,9 @@ pub(super) fn find() -> Result<(), Failure> {
 pub(super) fn load(url: &str, connections: u32, time: Duration) -> Result<Answered, Failure> {
     let mut script = tempfile::Builder::new().prefix("wrk.").suffix(".lua").tempfile()?;
     script.write_all(TELL.as_bytes())?;
-    let mut command = Command::new("wrk");
+    let mut command = ending_with_us(Path::new("wrk"));
     command.args(["-t", "1", "-c", &connections.to_string(), "-d", &format!("{}s", time.as_secs()), "--timeout", "5s", "-s"]);
-    let output = command.arg(script.path()).arg(url).stdin(Stdio::null()).output()?;
+    let output = command.arg(script.path()).arg(url).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     read(&text).ok_or_else(|| format!("wrk {url} has failed: {text}{}", String::from_utf8_lossy(&output.stderr)).into())
 }
