@@ -169,7 +169,7 @@ impl Saves {
                 }
             }
             let after = OVER.map(|over| saver.sent(over));
-            let (sql_trip, store_trip) = (servers.trips.to_postgres()?, servers.trips.to_memcached()?);
+            let (sql_trip, store_trip) = (servers.trips.postgres_trip()?, servers.trips.memcached_trip()?);
             eprintln!("One round trip: {sql_trip:.0} µs to PostgreSQL, {store_trip:.0} µs to memcached.");
             let saves = taken[0].len() as f64;
             let bare = quantile(&taken[0], 0.5);

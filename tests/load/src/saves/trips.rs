@@ -27,12 +27,12 @@ impl Trips {
     }
 
     /// The median of `SELECT 1`, in µs.
-    pub(super) fn to_postgres(&mut self) -> Result<f64, Failure> {
+    pub(super) fn postgres_trip(&mut self) -> Result<f64, Failure> {
         median(|| Ok(diesel::sql_query("SELECT 1").execute(&mut self.postgres).map(drop)?))
     }
 
     /// The median of memcached's no-op, in µs.
-    pub(super) fn to_memcached(&mut self) -> Result<f64, Failure> {
+    pub(super) fn memcached_trip(&mut self) -> Result<f64, Failure> {
         median(|| {
             self.memcached.write_all(b"mn\r\n")?;
             Ok(self.memcached.read_exact(&mut [0; b"MN\r\n".len()])?)
