@@ -58,6 +58,9 @@ pub struct Serve {
     /// Where the cache is.
     #[command(flatten)]
     pub places: Places,
+    /// Renders every page anew, to see what the cache is worth
+    #[arg(long, conflicts_with = "memcached")]
+    pub no_cache: bool,
     /// Imports articles from a CSV file with the columns id, title, url, num_points, num_comments, author and created_at
     /// (like 8/4/2016 11:52). Articles that are there already are left alone
     #[arg(long, value_name = "FILE")]
@@ -116,6 +119,12 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_cache_there_is_no_place_for_it() {
+        assert!(Cli::try_parse_from(["blog", "--no-cache"]).is_ok_and(|cli| cli.serve.no_cache));
+        assert!(Cli::try_parse_from(["blog", "--no-cache", "--memcached", "a:1"]).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod serve;
 mod site;
 pub mod sitting;
 pub mod stories;
+mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod views;
@@ -29,4 +30,4 @@ pub mod views;
 pub const STORIES_PER_PAGE: usize = 30;
 
 pub use run::run;
-pub use site::{Added, Mode, Opening, Page, Served, Site, SiteError, Write};
+pub use site::{Added, Caching, Mode, Opening, Page, Served, Site, SiteError, Write};

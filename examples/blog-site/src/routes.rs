@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::{FormRejection, QueryRejection};
-use axum::extract::{Form, Path, Query, State};
+use axum::extract::{Extension, Form, Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize, Serializer};
 use tokio::task::JoinError;
 
 use crate::forms::{NewComment, way_back};
-use crate::site::{Mode, Site, SiteError, Write};
+use crate::site::{Mode, Page, Site, SiteError, Write};
+use crate::tally::Tally;
 use crate::views::{Frame, STYLE, TemplateError};
 
 /// All addresses.
@@ -29,6 +30,7 @@ pub(crate) fn router<S: Site>(site: Arc<S>) -> Router {
         .route("/style.css", get(style))
         .fallback(nowhere::<S>)
         .method_not_allowed_fallback(not_this_way::<S>)
+        .layer(Extension(Arc::new(Tally::default())))
         .with_state(site)
 }
 
@@ -105,22 +107,28 @@ fn id<S: Site>(site: &Arc<S>, text: &str, what: &str) -> Answer<i64, S> {
 }
 
 /// Pages are always fresh here, so browsers must not keep their own copies.
-fn page(html: String) -> Response {
-    ([(CACHE_CONTROL, "no-cache"), (axum::http::header::REFERRER_POLICY, "same-origin")], Html(html)).into_response()
+fn page(tally: &Tally, shown: Page) -> Response {
+    tally.count(&shown);
+    ([(CACHE_CONTROL, "no-cache"), (axum::http::header::REFERRER_POLICY, "same-origin")], Html(shown.html)).into_response()
 }
 
-async fn front<S: Site>(State(site): State<Arc<S>>, asked: Question) -> Answer<Response, S> {
+async fn front<S: Site>(State(site): State<Arc<S>>, Extension(tally): Extension<Arc<Tally>>, asked: Question) -> Answer<Response, S> {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
     let number = asked.page().ok_or_else(|| Failure::not_found(&site, "There is no such page.".to_owned()))?;
     let shown = site.front_page(number, asked.mode()).await.map_err(|error| Failure::new(&site, error))?;
-    Ok(page(shown.html))
+    Ok(page(&tally, shown))
 }
 
-async fn article<S: Site>(State(site): State<Arc<S>>, Path(article): Path<String>, asked: Question) -> Answer<Response, S> {
+async fn article<S: Site>(
+    State(site): State<Arc<S>>,
+    Extension(tally): Extension<Arc<Tally>>,
+    Path(article): Path<String>,
+    asked: Question,
+) -> Answer<Response, S> {
     let asked = asked.map(|Query(asked)| asked).unwrap_or_default();
     let article = id(&site, &article, "article")?;
     let shown = site.article_page(article, asked.mode()).await.map_err(|error| Failure::new(&site, error))?;
-    Ok(page(shown.html))
+    Ok(page(&tally, shown))
 }
 
 async fn comment<S: Site>(
@@ -176,15 +184,15 @@ async fn save<S: Site>(site: &Arc<S>, article: i64, new: Write) -> Answer<Option
     Ok(added.map_err(|error| Failure::new(site, error))?.comments.first().copied())
 }
 
-/// All of the sweeper's statistics, in their own order.
-async fn stats<S: Site>(State(site): State<Arc<S>>) -> Response {
-    struct Counters(Stats);
+/// All of the sweeper's statistics, in their own order, and what pages took.
+async fn stats<S: Site>(State(site): State<Arc<S>>, Extension(tally): Extension<Arc<Tally>>) -> Response {
+    struct Counters(Stats, Arc<Tally>);
     impl Serialize for Counters {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_map(self.0.iter())
+            serializer.collect_map(self.0.iter().chain(self.1.iter()))
         }
     }
-    ([(CACHE_CONTROL, "no-store")], Json(Counters(site.stats()))).into_response()
+    ([(CACHE_CONTROL, "no-store")], Json(Counters(site.stats(), tally))).into_response()
 }
 
 async fn style() -> Response {

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::cli::Serve;
 use crate::made_up::{self, MadeUpArticle};
 use crate::run::signal;
-use crate::site::{Opening, Site, SiteError, Write};
+use crate::site::{Caching, Opening, Site, SiteError, Write};
 use crate::stories::{self, Story};
 use crate::{database, replay, routes};
 
@@ -28,7 +28,7 @@ pub(crate) async fn serve<S: Site>(options: Serve) -> Result<(), SiteError> {
         namespace: "blog".to_owned(),
         plain_hold: None,
         strict: options.places.strict,
-        naive: false,
+        caching: if options.no_cache { Caching::Off } else { Caching::Sweeper },
     };
     let url = opening.database.clone();
     let site = Arc::new(S::open(opening).await?);

@@ -140,6 +140,17 @@ impl fmt::Display for SiteError {
     }
 }
 
+/// Which cache a site's pages have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caching {
+    /// Cachesweeper.
+    Sweeper,
+    /// One in the classic way, which the audit must catch.
+    Naive,
+    /// None: every page is rendered anew.
+    Off,
+}
+
 /// Where a site has its data and its cache.
 #[derive(Clone, Debug)]
 pub struct Opening {
@@ -155,8 +166,8 @@ pub struct Opening {
     pub plain_hold: Option<Duration>,
     /// Whether new version logs wait until no lost hold can be open.
     pub strict: bool,
-    /// Whether pages are cached in the classic way instead.
-    pub naive: bool,
+    /// Which cache the pages have.
+    pub caching: Caching,
 }
 
 impl Opening {
@@ -176,7 +187,11 @@ impl Opening {
 
     /// Where pages get their fragments from.
     pub fn cache<S: Clone>(&self, sweeper: &S) -> Cache<S> {
-        if self.naive { Cache::Other(Scheme::Naive(Naive::default())) } else { Cache::Sweeper(sweeper.clone()) }
+        match self.caching {
+            Caching::Sweeper => Cache::Sweeper(sweeper.clone()),
+            Caching::Naive => Cache::Other(Scheme::Naive(Naive::default())),
+            Caching::Off => Cache::Other(Scheme::Off),
+        }
     }
 }
 

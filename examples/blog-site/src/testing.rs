@@ -11,7 +11,7 @@ use chrono::Utc;
 use tower::ServiceExt;
 
 use crate::replay::{Counts, Shown, counts};
-use crate::site::{Mode, Opening, Site, Write};
+use crate::site::{Caching, Mode, Opening, Site, Write};
 use crate::stories::Story;
 use crate::{database, made_up, routes};
 
@@ -26,6 +26,8 @@ macro_rules! site_tests {
             a_hit_takes_one_query_or_none,
             what_is_not_there_is_said_so,
             the_statistics_are_json,
+            the_statistics_tell_what_pages_took,
+            without_a_cache_every_page_is_rendered_anew,
             articles_are_imported_once,
         }
     };
@@ -39,6 +41,10 @@ macro_rules! site_tests {
 
 /// An empty site in memory.
 pub async fn empty<S: Site>() -> S {
+    with_cache(Caching::Sweeper).await
+}
+
+async fn with_cache<S: Site>(caching: Caching) -> S {
     let opening = Opening {
         database: "sqlite::memory:".parse().expect("a URL"),
         tasks: 4,
@@ -46,7 +52,7 @@ pub async fn empty<S: Site>() -> S {
         namespace: "test".to_owned(),
         plain_hold: None,
         strict: false,
-        naive: false,
+        caching,
     };
     let url = opening.database.clone();
     let site = S::open(opening).await.expect("SQLite is built in");
@@ -56,7 +62,10 @@ pub async fn empty<S: Site>() -> S {
 
 /// One article with three comments, the third a reply to the first; and what answers requests.
 pub async fn site<S: Site>() -> (Arc<S>, Router) {
-    let site: S = empty().await;
+    filled(empty().await).await
+}
+
+async fn filled<S: Site>(site: S) -> (Arc<S>, Router) {
     let story = Story { id: 7, title: "A <b>title</b>".to_owned(), ..made_up::stories(1, 1).remove(0) };
     site.add_articles(&[story]).await.expect("added");
     let comment = |parent, text: &str| Write::Comment { parent, author: "ann".to_owned(), text: text.to_owned() };
@@ -183,6 +192,34 @@ pub async fn the_statistics_are_json<S: Site>() {
     let (status, json) = get(&router, "/cachesweeper/stats.json").await;
     assert_eq!(status, StatusCode::OK);
     assert!(json.starts_with("{\"hits\":0,") && json.contains("\"misses\":4,") && json.contains("\"round_trips\":"), "{json}");
+}
+
+/// A counter of the statistics.
+async fn counter(router: &Router, name: &str) -> u64 {
+    let (_, json) = get(router, "/cachesweeper/stats.json").await;
+    let counters: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    counters[name].as_u64().unwrap_or_else(|| panic!("{name} in {json}"))
+}
+
+pub async fn the_statistics_tell_what_pages_took<S: Site>() {
+    let (_, router) = site::<S>().await;
+    let taken = async || [counter(&router, "pages").await, counter(&router, "page_hits").await, counter(&router, "page_queries").await];
+    get(&router, "/articles/7").await;
+    assert_eq!(taken().await, [1, 0, 4]);
+    get(&router, "/articles/7").await;
+    get(&router, "/articles/8").await;
+    assert_eq!(taken().await, [2, 1, 5]);
+}
+
+pub async fn without_a_cache_every_page_is_rendered_anew<S: Site>() {
+    let (_, router) = filled(with_cache::<S>(Caching::Off).await).await;
+    let (_, page) = get(&router, "/articles/7").await;
+    assert_eq!(get(&router, "/articles/7").await.1, page);
+    assert_eq!(overlay(&router, "/articles/7?sweep=show").await, []);
+    assert_eq!((counter(&router, "page_hits").await, counter(&router, "page_queries").await), (0, 12));
+    assert_eq!((counter(&router, "misses").await, counter(&router, "fills").await), (0, 0));
+    post(&router, "/articles/7", "/articles/7/votes", "").await;
+    assert_eq!(shown(&router, "/articles/7").await.articles, [Shown { article: 7, votes: 1, comments: 3 }]);
 }
 
 pub async fn articles_are_imported_once<S: Site>() {

@@ -14,7 +14,6 @@ mod hot;
 mod measure;
 mod orm;
 mod report;
-mod servers;
 mod sweep;
 
 use clap::{Parser, Subcommand};

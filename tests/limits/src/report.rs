@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::Value;
 
+use cachesweeper_servers as servers;
+
 use crate::Failure;
-use crate::servers;
 
 /// All measurements.
 #[derive(Debug, Args)]
@@ -45,9 +46,10 @@ impl All {
         let named = |name: &str| std::env::var(name).ok().and_then(|value| value.split(',').next().map(str::to_owned));
         let (mut memcached, mut postgres) = (named("CACHESWEEPER_TEST_MEMCACHED"), named("CACHESWEEPER_TEST_POSTGRES"));
         let mut started = Vec::new();
-        for (address, start) in
-            [(&mut memcached, (|| servers::memcached(2_048, 4_096)) as fn() -> _), (&mut postgres, servers::postgres as fn() -> _)]
-        {
+        for (address, start) in [
+            (&mut memcached, (|| servers::memcached(2_048, 4_096)) as fn() -> _),
+            (&mut postgres, (|| servers::postgres(&["fsync=off", "max_wal_size=4GB"])) as fn() -> _),
+        ] {
             if address.is_none() {
                 let server = start()?;
                 *address = Some(server.address.clone());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Report, Settings, run};
 use crate::cli::Replay;
 use crate::run::signal;
-use crate::site::{Opening, Site, SiteError};
+use crate::site::{Caching, Opening, Site, SiteError};
 use crate::stories::{self, Story};
 use crate::{database, made_up};
 
@@ -57,7 +57,7 @@ async fn audit<S: Site>(options: &Replay, url: &str, stories: Vec<Story>) -> Res
         // quarantine longer.
         plain_hold: Some(Duration::from_secs(3)),
         strict: options.places.strict,
-        naive: options.naive,
+        caching: if options.naive { Caching::Naive } else { Caching::Sweeper },
     };
     let url = opening.database.clone();
     let site = Arc::new(S::open(opening).await?);
