@@ -8,8 +8,18 @@ use std::fmt::{self, Write as _};
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
+/// Which bytes stay as they are. A table, since most keys are nothing but such bytes.
+const PLAIN: [bool; 256] = {
+    let (mut plain, mut byte) = ([false; 256], 0_u8);
+    while byte < 128 {
+        plain[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    plain
+};
+
 fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    PLAIN[usize::from(byte)]
 }
 
 fn push(text: &str, out: &mut String, plain: impl Fn(u8) -> bool) {

@@ -80,7 +80,7 @@ impl Rendered {
     /// The output.
     pub fn as_str(&self) -> &str {
         // Checked where it was read; a second check costs less than a reader who has to believe it.
-        std::str::from_utf8(&self.body).unwrap_or_default()
+        simdutf8::basic::from_utf8(&self.body).unwrap_or_default()
     }
 
     /// How it was served.

@@ -26,8 +26,8 @@ async fn both(servers: &[String], batch: impl Fn() -> Vec<Op>) -> Vec<Reply> {
     let blocking = MemcachedStore::new(&options);
     let ops = batch();
     let count = ops.len();
-    let from_blocking = tokio::task::spawn_blocking(move || blocking.run(ops)).await.expect("joined");
-    let from_async = AsyncMemcachedStore::new(&options).run(batch()).await;
+    let from_blocking = tokio::task::spawn_blocking(move || blocking.run(&ops)).await.expect("joined");
+    let from_async = AsyncMemcachedStore::new(&options).run(&batch()).await;
     assert_eq!((from_blocking.len(), from_async.len()), (count, count));
     for (left, right) in from_blocking.iter().zip(&from_async) {
         assert_eq!(format!("{left:?}"), format!("{right:?}"));
@@ -84,7 +84,7 @@ async fn a_batch_far_larger_than_any_socket_buffer_comes_through_in_order() {
     let servers = [one.address(), two.address()];
     let key = |id: usize| format!("a/key/of/ordinary/length/for/a/fragment/comment.html/comment:{id}");
     let value = |id: usize| Bytes::from(vec![u8::try_from(id % 251).unwrap_or(0); 30_000]);
-    let set = || (0..2_000).map(|id| Op { node: id % 2, key: key(id), action: Action::Set(value(id), DAY) }).collect();
+    let set = || (0..2_000).map(|id| Op { node: id % 2, key: key(id).into(), action: Action::Set(value(id), DAY) }).collect();
     assert!(both(&servers, set).await.iter().all(|reply| matches!(reply, Reply::Done)));
     let get = || (0..4_000).map(|id| Op::get(id % 2, key(id))).collect();
     for (id, reply) in both(&servers, get).await.into_iter().enumerate() {

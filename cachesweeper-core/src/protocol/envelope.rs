@@ -54,7 +54,7 @@ impl Envelope {
             return None;
         }
         let body = bytes.slice(Self::OVERHEAD + length..);
-        std::str::from_utf8(&body).ok()?;
+        simdutf8::basic::from_utf8(&body).ok()?;
         Some(Self { stamp: Stamp::from_bytes(*stamp), read_at: Micros(u64::from_be_bytes(*read_at)), body })
     }
 }

@@ -122,7 +122,8 @@ impl Lookup {
         const FEW: usize = 4;
         let (mut logs, mut places, mut nodes) =
             (SmallVec::with_capacity(queries.len()), SmallVec::with_capacity(queries.len()), SmallVec::new());
-        let mut known: HashMap<&LogAddress, usize, DefaultHashBuilder> = HashMap::default();
+        let many = if queries.len() > FEW { queries.len() } else { 0 };
+        let mut known: HashMap<&LogAddress, usize, DefaultHashBuilder> = HashMap::with_capacity_and_hasher(many, <_>::default());
         for query in queries.iter().filter(|query| query.refused.is_none()) {
             nodes.push(query.node);
             for log in query.logs() {

@@ -45,7 +45,7 @@ impl Cache {
 
     fn op(&self, form: Form, id: i64, what: &str, action: Action) -> Op {
         let (kind, place) = if form == Form::Comment { ("c", id as usize) } else { ("a", id as usize) };
-        Op { node: place % self.store.info().nodes.len(), key: format!("{}/{what}/{kind}/{id}", self.namespace), action }
+        Op { node: place % self.store.info().nodes.len(), key: format!("{}/{what}/{kind}/{id}", self.namespace).into(), action }
     }
 
     /// Replaces the versions of what was written, inside the transaction.
