@@ -38,6 +38,9 @@ const COUNTED: u32 = 20;
 /// nothing hides what is added.
 ///
 /// A disk that is busy otherwise makes COMMIT slow now and fast then; p10 is the fast one, and tells such runs.
+/// Which core a server happens to run on doubles a round trip; with all on one core figures are the steadiest:
+///
+///     taskset -c 0 target/release/load saves
 ///
 /// ratio: the median by the bare one's. added: the median of the differences to the bare save of the same round. SQL: statements
 /// per save, BEGIN and COMMIT included, counted by PostgreSQL (pg_stat_statements) in a further short run; the file of --json
