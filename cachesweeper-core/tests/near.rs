@@ -32,16 +32,16 @@ fn near_hits(sweeper: &Sweeper) -> (u64, u64) {
 fn what_is_kept_costs_its_versions_only() {
     let world = World::new();
     let sweeper = world.near();
-    assert_eq!(render(&sweeper, &comment(), "x").outcome(), Outcome::Miss);
-    let hit = render(&sweeper, &comment(), "never rendered");
+    assert_eq!(render(&sweeper, comment(), "x").outcome(), Outcome::Miss);
+    let hit = render(&sweeper, comment(), "never rendered");
     assert_eq!((hit.as_str(), hit.outcome()), ("x", Outcome::Hit), "a fill is kept");
     assert_eq!(last_read(&world), ["t/t/comment:1", "t/b"], "log and marker");
     assert_eq!(near_hits(&sweeper), (1, 1));
     // Another process's body is kept once it was read.
     let other = world.near();
-    assert_eq!(word(&other, &comment()), "hit");
+    assert_eq!(word(&other, comment()), "hit");
     assert_eq!(last_read(&world).len(), 3);
-    assert_eq!(word(&other, &comment()), "hit");
+    assert_eq!(word(&other, comment()), "hit");
     assert_eq!(last_read(&world).len(), 2);
     assert_eq!(near_hits(&other), (2, 1));
 }
@@ -50,43 +50,43 @@ fn what_is_kept_costs_its_versions_only() {
 fn what_is_invalidated_is_not_shown_and_is_fetched_if_another_process_has_it() {
     let world = World::new();
     let (sweeper, other) = (world.near(), world.process());
-    render(&sweeper, &comment(), "old");
+    render(&sweeper, comment(), "old");
     other.invalidate_records(&[comment()]);
-    assert_eq!(render(&other, &comment(), "new").outcome(), Outcome::Miss);
+    assert_eq!(render(&other, comment(), "new").outcome(), Outcome::Miss);
     let before = world.store.batch_count();
-    let hit = render(&sweeper, &comment(), "never rendered");
+    let hit = render(&sweeper, comment(), "never rendered");
     assert_eq!((hit.as_str(), hit.outcome()), ("new", Outcome::Hit));
     assert_eq!(world.store.batch_count() - before, 2, "the versions, then all of it");
     assert_eq!(near_hits(&sweeper), (1, 0));
-    assert_eq!(render(&sweeper, &comment(), "never rendered").as_str(), "new");
+    assert_eq!(render(&sweeper, comment(), "never rendered").as_str(), "new");
     assert_eq!(near_hits(&sweeper), (2, 1));
 
     let mark = other.mark(&[comment()]).unwrap();
-    assert_eq!(word(&sweeper, &comment()), "bypass", "under a hold nothing is served");
+    assert_eq!(word(&sweeper, comment()), "bypass", "under a hold nothing is served");
     other.release(&mark);
-    assert_eq!(render(&sweeper, &comment(), "newer").outcome(), Outcome::Miss);
+    assert_eq!(render(&sweeper, comment(), "newer").outcome(), Outcome::Miss);
 }
 
 #[test]
 fn nothing_of_before_a_restart_is_shown_after_it() {
     let world = World::new();
     let sweeper = world.near();
-    render(&sweeper, &comment(), "old");
+    render(&sweeper, comment(), "old");
     world.store.restart();
-    assert_eq!(word(&sweeper, &comment()), "bypass", "the quarantine");
+    assert_eq!(word(&sweeper, comment()), "bypass", "the quarantine");
     world.settle(&sweeper);
-    assert_eq!(render(&sweeper, &comment(), "new").outcome(), Outcome::Miss, "the log is another");
+    assert_eq!(render(&sweeper, comment(), "new").outcome(), Outcome::Miss, "the log is another");
 }
 
 #[test]
 fn an_evicted_fragment_is_still_near_and_an_evicted_log_takes_it_along() {
     let world = World::new();
     let sweeper = world.near();
-    render(&sweeper, &comment(), "x");
+    render(&sweeper, comment(), "x");
     world.store.evict("t/f/f/~/comment:1");
-    assert_eq!(word(&sweeper, &comment()), "hit");
+    assert_eq!(word(&sweeper, comment()), "hit");
     world.store.evict("t/t/comment:1");
-    assert_eq!(word(&sweeper, &comment()), "miss");
+    assert_eq!(word(&sweeper, comment()), "miss");
 }
 
 #[test]
@@ -142,12 +142,12 @@ fn what_a_verification_found_stale_is_forgotten_here_too() {
     let world = World::new();
     world.warm();
     let sweeper = world.build(|builder| builder.near_cache(1 << 20).verify(1.0));
-    render(&sweeper, &comment(), "had");
+    render(&sweeper, comment(), "had");
     world.clock.advance(Duration::from_secs(30));
     // The row was written past the hooks: its version is what it was.
-    let corrected = render(&sweeper, &comment(), "has");
+    let corrected = render(&sweeper, comment(), "has");
     assert_eq!((corrected.as_str(), corrected.outcome()), ("has", Outcome::Corrected));
-    let again = render(&sweeper, &comment(), "has");
+    let again = render(&sweeper, comment(), "has");
     assert_eq!((again.as_str(), again.outcome()), ("has", Outcome::Miss), "neither the store nor the process has the old one");
 }
 
@@ -165,7 +165,7 @@ fn memory_is_bounded_and_the_embedded_store_needs_no_second_copy() {
     assert!(hits == 200 && (1..=60).contains(&near), "{near} of {hits}: 20,000 bytes hold 17 of these bodies");
 
     let embedded = Sweeper::builder().memory(1 << 20).near_cache(1 << 20).graph(support::graph()).build().unwrap();
-    render(&embedded, &comment(), "x");
-    assert_eq!(word(&embedded, &comment()), "hit");
+    render(&embedded, comment(), "x");
+    assert_eq!(word(&embedded, comment()), "hit");
     assert_eq!(near_hits(&embedded), (1, 0));
 }
