@@ -210,10 +210,8 @@ impl Node {
                 Err(_) => return Err(self.down(format_args!("no answer within {:?}", self.options.timeout))),
             }
         }
-        let mut live = self.live();
-        if live.readers.len() < CONNECTIONS {
-            live.readers.push(reader);
-        }
+        // There are no more of them than turns.
+        self.live().readers.push(reader);
         Ok(())
     }
 
