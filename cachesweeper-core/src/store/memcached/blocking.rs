@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -10,10 +10,7 @@ use memcache::exp::{MetaClient, MetaConnection, parse_meta_result};
 
 use super::cut::{Piece, Replace, by_node, cut, in_order};
 use super::multiget::{Exchange, Failure, Reading, exchanges, request};
-use super::{
-    CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size,
-    wire,
-};
+use super::{DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size, wire};
 use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for blocking code.
@@ -27,12 +24,7 @@ impl MemcachedStore {
     /// A store on these servers. Nothing is connected yet.
     pub fn new(options: &MemcachedOptions) -> Self {
         let info = options.info();
-        let nodes = info.nodes.iter().map(|name| Node {
-            name: name.clone(),
-            options: options.clone(),
-            live: Mutex::default(),
-            turns: Turns::default(),
-        });
+        let nodes = info.nodes.iter().map(|name| Node { name: name.clone(), options: options.clone(), live: Mutex::default() });
         Self { nodes: nodes.collect(), info }
     }
 }
@@ -101,42 +93,6 @@ struct Node {
     name: Arc<str>,
     options: MemcachedOptions,
     live: Mutex<Live>,
-    turns: Turns,
-}
-
-/// A crowd of threads takes turns to read: a turn is over in a fraction of a millisecond, and a server has only so many connections.
-/// Who reads from several nodes takes their turns in one order, so that no two wait for each other.
-struct Turns {
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-struct Turn<'a>(&'a Turns);
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self { free: Mutex::new(CONNECTIONS), freed: Condvar::new() }
-    }
-}
-
-impl Turns {
-    fn free(&self) -> MutexGuard<'_, usize> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn take(&self, timeout: Duration) -> Option<Turn<'_>> {
-        let waited = self.freed.wait_timeout_while(self.free(), timeout, |free| *free == 0);
-        let (mut free, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        *free = free.checked_sub(1)?;
-        Some(Turn(self))
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *self.0.free() += 1;
-        self.0.freed.notify_one();
-    }
 }
 
 /// What there is once the server has been reached.
@@ -147,6 +103,9 @@ struct Live {
     /// Idle.
     readers: Vec<Reader>,
 }
+
+/// Idle connections to a node that are kept. As many are open as threads read at once, and a program has that many threads for a while.
+const READERS: usize = 256;
 
 /// A connection that only reads.
 struct Reader {
@@ -160,9 +119,7 @@ struct Reader {
 }
 
 /// An exchange whose answer is to come.
-struct Asked<'a> {
-    /// Until the answer is there, or given up.
-    turn: Turn<'a>,
+struct Asked {
     reader: Reader,
     limit: usize,
     deadline: Instant,
@@ -238,47 +195,43 @@ impl Node {
         *self.live() = Live::default();
     }
 
-    fn ask(&self, batch: &[Op], exchange: &Exchange) -> Result<Asked<'_>, StoreError> {
-        let Some(turn) = self.turns.take(self.options.timeout) else {
-            // Those who have a turn find out whether the node is down.
-            let cause = format!("none of {CONNECTIONS} connections was free within {:?}", self.options.timeout);
-            return Err(StoreError::refused(&self.name, cause));
-        };
+    fn ask(&self, batch: &[Op], exchange: &Exchange) -> Result<Asked, StoreError> {
         let (_, limit) = self.client()?;
         let idle = self.live().readers.pop().filter(Reader::is_quiet);
         let used = idle.is_some();
         let reader = idle.map_or_else(|| Ok(Reader::new(self.dial()?, self.options.timeout)), Ok)?;
-        let mut asked = Asked { turn, reader, limit, used, deadline: Instant::now() + self.options.timeout };
+        let mut asked = Asked { reader, limit, used, deadline: Instant::now() + self.options.timeout };
         request(batch, exchange, &mut asked.reader.request);
         match asked.reader.stream.write_all(&asked.reader.request) {
             Ok(()) => Ok(asked),
-            Err(_) if used => self.ask_anew(batch, exchange, limit, asked.turn),
+            Err(_) if used => self.ask_anew(batch, exchange, limit),
             Err(error) => Err(StoreError::down(&self.name, error)),
         }
     }
 
     /// On a new connection, in place of one that the server has closed while it was idle.
-    fn ask_anew<'a>(&self, batch: &[Op], exchange: &Exchange, limit: usize, turn: Turn<'a>) -> Result<Asked<'a>, StoreError> {
+    fn ask_anew(&self, batch: &[Op], exchange: &Exchange, limit: usize) -> Result<Asked, StoreError> {
         self.live().readers.clear();
         let mut reader = Reader::new(self.dial()?, self.options.timeout);
         request(batch, exchange, &mut reader.request);
         reader.stream.write_all(&reader.request).map_err(|error| StoreError::down(&self.name, error))?;
-        Ok(Asked { turn, reader, limit, used: false, deadline: Instant::now() + self.options.timeout })
+        Ok(Asked { reader, limit, used: false, deadline: Instant::now() + self.options.timeout })
     }
 
-    fn answer(&self, batch: &[Op], exchange: &Exchange, asked: Asked<'_>, replies: &mut [Reply]) -> Result<(), StoreError> {
-        let Asked { turn, mut reader, limit, deadline, used } = asked;
+    fn answer(&self, batch: &[Op], exchange: &Exchange, asked: Asked, replies: &mut [Reply]) -> Result<(), StoreError> {
+        let Asked { mut reader, limit, deadline, used } = asked;
         match reader.answer(batch, exchange, limit, deadline, replies) {
             Ok(()) => {}
             Err(failure) if used && failure.is_closed() => {
-                let again = self.ask_anew(batch, exchange, limit, turn)?;
+                let again = self.ask_anew(batch, exchange, limit)?;
                 return self.answer(batch, exchange, again, replies);
             }
             Err(failure) => return Err(failure.on(&self.name)),
         }
-        // Before the turn ends, so that who comes next finds it.
-        self.live().readers.push(reader);
-        drop(turn);
+        let mut live = self.live();
+        if live.readers.len() < READERS {
+            live.readers.push(reader);
+        }
         Ok(())
     }
 

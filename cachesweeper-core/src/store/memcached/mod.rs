@@ -26,7 +26,7 @@ pub use tokio_store::AsyncMemcachedStore;
 use super::{Action, Op, Reply, StoreError, StoreInfo};
 use cut::Replace;
 
-/// Connections to a node that a process reads on, and as many that it writes on: blocking code has more of these if more threads write at once.
+/// Connections to a node that async code reads on, and as many that it writes on.
 /// memcached takes 1,024 by default, from all processes together, and turns the next one away.
 const CONNECTIONS: usize = 32;
 
