@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arbitrary::Arbitrary;
 use cachesweeper_core::keys::{MAX_KEY, Namespace, store_key};
@@ -46,13 +47,13 @@ impl Record {
     }
 }
 
-fn checked(key: String) -> String {
+fn checked(key: Arc<str>) -> Arc<str> {
     assert!(key.bytes().all(|byte| byte.is_ascii_graphic()), "{key:?}");
     key
 }
 
 impl Parts {
-    fn full(&self) -> String {
+    fn full(&self) -> Arc<str> {
         let on: Vec<Dependency> = std::iter::once(&self.first).chain(&self.more).map(Record::dependency).collect();
         checked(Namespace::new(&self.namespace).fragment(&self.name, &on, &self.vary))
     }
@@ -85,9 +86,9 @@ fuzz_target!(|input: (Parts, Parts, u8)| {
         let (full, record) = (parts.full(), parts.first.key());
         let keys = [
             (store_key(&full), full.clone()),
-            (namespace.log(&record), format!("log {} {record}", parts.namespace)),
-            (namespace.lease(&full, Stamp::from_bytes([0; 16])), format!("lease {} {full}", parts.namespace)),
-            (namespace.marker(), format!("marker {}", parts.namespace)),
+            (namespace.log(&record), format!("log {} {record}", parts.namespace).into()),
+            (namespace.lease(&full, Stamp::from_bytes([0; 16])), format!("lease {} {full}", parts.namespace).into()),
+            (namespace.marker(), format!("marker {}", parts.namespace).into()),
         ];
         for (key, what) in keys {
             // The namespace itself is bounded by the builder, not here.

@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use cachesweeper_core::keys::{Namespace, store_key};
@@ -23,7 +24,7 @@ static ENTITY: Entity = entity();
 
 /// One fragment that is asked for.
 struct Asked {
-    full: String,
+    full: Arc<str>,
     on: Vec<Dependency>,
 }
 
@@ -83,9 +84,9 @@ struct Hostile<'a, 'b> {
     world: &'a World,
     front: Front<'b>,
     /// The last answer for each item.
-    last: HashMap<(usize, String), Reply>,
+    last: HashMap<(usize, Arc<str>), Reply>,
     /// Every body that was under some key as that key's fragment.
-    bodies: Vec<(String, Bytes)>,
+    bodies: Vec<(Arc<str>, Bytes)>,
     batches: usize,
     received: usize,
     sent: usize,
@@ -108,8 +109,8 @@ impl<'a, 'b> Hostile<'a, 'b> {
 
     fn envelope(&mut self, key: &str) -> Option<Bytes> {
         let choice = self.front.byte();
-        let named = self.world.asked.iter().find(|asked| store_key(&asked.full) == key)?;
-        let right = self.world.stamp(named, |node, log| Some(VersionLog::token(self.last.get(&(node, log.to_owned()))?.value()?)));
+        let named = self.world.asked.iter().find(|asked| *store_key(&asked.full) == *key)?;
+        let right = self.world.stamp(named, |node, log| Some(VersionLog::token(self.last.get(&(node, Arc::from(log)))?.value()?)));
         let stamp = match right {
             Some(stamp) if choice & 1 == 0 => stamp,
             _ => Stamp::from_bytes([choice; 16]),
@@ -136,7 +137,7 @@ impl<'a, 'b> Hostile<'a, 'b> {
                 value([Marker::bare(head), Marker::quarantine(if until.0 % 3 == 0 { named } else { head }, until)].concat())
             }
             // What an honest store might say, so that machines come far.
-            _ if op.key == "t/b" => value([Marker::bare(uid(1)), Marker::quarantine(uid(1), Micros(5))].concat()),
+            _ if &*op.key == "t/b" => value([Marker::bare(uid(1)), Marker::quarantine(uid(1), Micros(5))].concat()),
             _ if op.key.starts_with("t/t/") && matches!(op.action, Action::Get) => value(VersionLog::fresh(uid(2)).to_bytes()),
             _ => self.envelope(&op.key).map_or(Reply::Done, Reply::Value),
         }
@@ -222,7 +223,7 @@ fn look_up(world: &World, front: Front<'_>, stale: bool) {
         if !matches!(found, Found::Hit(_)) || !complete || store.last.is_empty() {
             continue;
         }
-        let said = |node: usize, key: &str| store.last[&(node, key.to_owned())].value().expect("a hit has everything it needs").clone();
+        let said = |node: usize, key: &str| store.last[&(node, Arc::from(key))].value().expect("a hit has everything it needs").clone();
         let home = world.router.node(&asked.on[0].record);
         for node in asked.on.iter().map(|dependency| world.router.node(&dependency.record)) {
             assert!(Marker::parse(&said(node, "t/b")).expect("a marker").is_clear(NOW, world.rules.skew));
@@ -277,7 +278,7 @@ fn serve(world: &World, front: Front<'_>, page: bool, stale: bool) {
                 assert!(stale || matches!(served, Served::Hit(_)));
             }
             Served::Shared(body) => assert_eq!(&body[..], b"shared"),
-            Served::Filled(body) | Served::Unstored(body, _) => {
+            Served::Filled(cachesweeper_core::protocol::Cached { body, .. }) | Served::Unstored(body, _) => {
                 assert!(body.starts_with(b"rendered ") || body == "gathered" || body.is_empty());
             }
         }

@@ -58,7 +58,7 @@ fn ops(front: &mut Front<'_>) -> Vec<Op> {
             5 => Action::Delete,
             _ => Action::GetForWrite,
         };
-        Op { node: usize::from(choice == 255), key: format!("t/t/comment:{}", choice / 9), action }
+        Op { node: usize::from(choice == 255), key: format!("t/t/comment:{}", choice / 9).into(), action }
     };
     (0..=front.byte() % 5).map(|_| one(front.byte())).collect()
 }
@@ -82,7 +82,7 @@ fuzz_target!(|data: &[u8]| {
     *server.script.lock().expect("nobody panics with it") = script.clone().into_iter();
 
     let options = MemcachedOptions { servers: vec![server.address.clone()], timeout: Duration::from_secs(2) };
-    let replies = MemcachedStore::new(&options).run(ops.clone());
+    let replies = MemcachedStore::new(&options).run(&ops);
     assert_eq!(replies.len(), ops.len());
     for (op, reply) in ops.iter().zip(&replies) {
         match reply {

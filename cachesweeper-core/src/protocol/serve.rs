@@ -244,6 +244,9 @@ impl Serve {
             }
             Step::Done(lookups) => {
                 self.looked_up(&positions, lookups);
+                if self.states.iter().all(|state| matches!(state, State::Served(_))) {
+                    return self.done();
+                }
                 let again = self.waited > Micros(0);
                 if again { self.leases() } else { self.flights() }
             }

@@ -160,7 +160,7 @@ impl Reader {
         loop {
             self.arm(deadline)?;
             let filled = self.buffer.len();
-            self.buffer.resize(filled + reading.room().max(self.last.saturating_sub(filled)), 0);
+            self.buffer.resize(filled + reading.room(filled, self.last), 0);
             let read = self.stream.read(&mut self.buffer[filled..]);
             self.buffer.truncate(filled + read.as_ref().copied().unwrap_or(0));
             match read {

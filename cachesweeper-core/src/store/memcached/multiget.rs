@@ -23,6 +23,9 @@ const LINE: usize = 1024;
 /// Room for a reply when nothing is known of its length.
 const ROOM: usize = 16 << 10;
 
+/// A connection keeps no larger buffer than this, and makes no more room at a time: one huge page must not cost all others.
+const KEPT: usize = 1 << 20;
+
 /// The positions in a batch that one node is asked for by one `get`.
 pub(super) type Exchange = Vec<usize>;
 
@@ -141,9 +144,9 @@ impl<'a> Reading<'a> {
         Self { batch, exchange, limit, next: 0, at: 0, values: Vec::with_capacity(exchange.len()), missing: 0 }
     }
 
-    /// How many bytes to make room for.
-    pub(super) fn room(&self) -> usize {
-        self.missing.max(ROOM)
+    /// How many bytes to make room for, behind the `filled` ones; `last` is how long the connection's last reply was.
+    pub(super) fn room(&self, filled: usize, last: usize) -> usize {
+        self.missing.max(last.saturating_sub(filled)).clamp(ROOM, KEPT)
     }
 
     /// Understands what the buffer has by now; `true` if that is the whole reply.
@@ -193,6 +196,10 @@ impl<'a> Reading<'a> {
         let all: Bytes = buffer.split().freeze();
         for (position, range) in self.values {
             replies[position] = Reply::Value(all.slice(range));
+        }
+        // What is left of the buffer would keep all of its memory.
+        if all.len() > KEPT {
+            *buffer = BytesMut::new();
         }
     }
 }

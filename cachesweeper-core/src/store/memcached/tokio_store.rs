@@ -128,7 +128,7 @@ impl Reader {
         self.buffer.clear();
         let mut reading = Reading::new(batch, exchange, limit);
         loop {
-            self.buffer.reserve(reading.room().max(self.last.saturating_sub(self.buffer.len())));
+            self.buffer.reserve(reading.room(self.buffer.len(), self.last));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
             }
