@@ -174,6 +174,9 @@ impl Fragment<'_> {
         F: FnOnce() -> Result<B, E>,
         B: Into<String>,
     {
+        if let Some(hit) = self.at_a_glance() {
+            return Ok(hit);
+        }
         let shared = self.sweeper.shared.clone();
         let (mut serving, serve) = Serving::begin(&shared, &self.settings, [self.on], Mode::Closure);
         let inside = serving.render.clone();
@@ -201,6 +204,17 @@ impl Fragment<'_> {
             },
         };
         Ok(only(serving.end(&shared, served)))
+    }
+}
+
+impl Fragment<'_> {
+    fn at_a_glance(&self) -> Option<Rendered> {
+        let (shared, started) = (&self.sweeper.shared, Instant::now());
+        let (query, ops) = shared.glance(&self.settings, &self.on)?;
+        let replies = self.sweeper.store.run(&ops);
+        let hit = shared.seen(&self.settings.name, &query, &ops, replies, started)?;
+        shared.warn_of_strangers(&self.settings.name, &self.on);
+        Some(hit)
     }
 }
 

@@ -7,6 +7,7 @@
 mod compression;
 mod envelope;
 mod events;
+mod glance;
 mod lookup;
 mod query;
 mod reason;

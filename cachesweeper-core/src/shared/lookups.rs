@@ -1,12 +1,17 @@
 //! Lookups: building queries, counting outcomes, warning of what cannot be right.
 
 use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use super::Shared;
 use crate::ambient::Render;
+use crate::fragment::Settings;
 use crate::protocol::{Mode, Query, QueryContext, Reason, Serve, Served, Unstored};
 use crate::rendered::{Outcome, Rendered};
 use crate::stats::Counters;
+use crate::store::{Op, Reply};
 use crate::{Dependency, Micros, RecordKey, Strategy, Ttl};
 
 impl Shared {
@@ -55,6 +60,26 @@ impl Shared {
             let hint = nearest.map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default();
             tracing::warn!(%record, "no model of the table `{}` derives CacheSweep{hint}; only invalidate({record}) will change its version", record.entity());
         }
+    }
+
+    /// What to read to see a hit at a glance: of the embedded store, which is asked without ado.
+    pub(crate) fn glance(&self, settings: &Settings, on: &[Dependency]) -> Option<(Query, SmallVec<[Op; 2]>)> {
+        let plain = !self.info.shared && !self.rules.markers && self.verifier.is_none() && !self.seals();
+        if !plain || self.changes.here() || Render::current().is_some_and(|around| around.is_verifying()) {
+            return None;
+        }
+        let query = settings.query(self, on);
+        let ops = query.glance()?;
+        Some((query, ops))
+    }
+
+    /// The hit, if the replies show one. Whatever else they show is looked up again, and counted then.
+    pub(crate) fn seen(&self, fragment: &str, query: &Query, ops: &[Op], mut replies: Vec<Reply>, started: Instant) -> Option<Rendered> {
+        self.decompress(ops, &mut replies);
+        let cached = query.seen(&self.rules, &replies, self.clock.tick())?;
+        Counters::bump(&self.counters.round_trips);
+        Counters::add(&self.counters.store_operations, ops.len());
+        Some(self.outcome(fragment, query.full_key(), Served::Hit(cached), started.elapsed()))
     }
 
     pub(crate) fn serve(&self, mode: Mode, queries: Arc<[Query]>) -> Serve {

@@ -5,6 +5,11 @@ use crate::store::{Op, Reply};
 
 #[cfg(feature = "hmac")]
 impl Shared {
+    /// Whether fragments are sealed.
+    pub(crate) fn seals(&self) -> bool {
+        self.config.seal.is_set()
+    }
+
     /// The operations with fragments sealed.
     pub(super) fn sealed(&self, mut ops: Vec<Op>) -> Vec<Op> {
         if !self.config.seal.is_set() {
@@ -51,6 +56,10 @@ impl Shared {
 
 #[cfg(not(feature = "hmac"))]
 impl Shared {
+    pub(crate) fn seals(&self) -> bool {
+        false
+    }
+
     pub(super) fn sealed(&self, ops: Vec<Op>) -> Vec<Op> {
         ops
     }

@@ -152,6 +152,9 @@ impl Fragment<'_> {
         F: AsyncFnOnce() -> Result<B, E>,
         B: Into<String>,
     {
+        if let Some(hit) = self.at_a_glance().await {
+            return Ok(hit);
+        }
         let shared = self.sweeper.shared();
         let (mut serving, serve) = Serving::begin(shared, &self.settings, [self.on], Mode::Closure);
         let inside = serving.render.clone();
@@ -180,6 +183,17 @@ impl Fragment<'_> {
             },
         };
         Ok(only(serving.end(shared, served)))
+    }
+}
+
+impl Fragment<'_> {
+    async fn at_a_glance(&self) -> Option<Rendered> {
+        let (shared, started) = (self.sweeper.shared(), std::time::Instant::now());
+        let (query, ops) = shared.glance(&self.settings, &self.on)?;
+        let replies = self.sweeper.inner.store.run(&ops).await;
+        let hit = shared.seen(&self.settings.name, &query, &ops, replies, started)?;
+        shared.warn_of_strangers(&self.settings.name, &self.on);
+        Some(hit)
     }
 }
 
