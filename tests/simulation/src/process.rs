@@ -32,8 +32,8 @@ pub struct Process {
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
 }
 
-/// Bytes of a near cache.
-const NEAR: u64 = 4 << 10;
+/// Bytes of a near cache: so many that nothing is evicted, since what is depends on the process's own random numbers.
+const NEAR: u64 = 64 << 20;
 
 impl Process {
     /// Starts one. Its clock is off by what the profile allows.
@@ -61,7 +61,7 @@ impl Process {
             .flight_wait(ms(knobs.flight_wait))
             .unknown_commit_limit(ms(knobs.unknown_limit));
         let builder = if world.profile.strict { builder.strict() } else { builder };
-        // Every other process keeps bodies near, but few at a time.
+        // Every other process keeps bodies near.
         let builder = if slot.is_multiple_of(2) { builder.near_cache(NEAR) } else { builder };
         let sweeper = builder.build().expect("the knobs are within their limits");
         world.trace(|| format!("p{life} starts, as process {slot}; its clock is off by {} us", world.state_offset(life)));
