@@ -4,14 +4,13 @@
 mod support;
 
 use std::cell::{Cell, RefCell};
-use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cachesweeper_core::blocking::{Page, Sweeper};
 use cachesweeper_core::{Clock, Dependencies, Error, Micros, Outcome, Reason, RecordKey, Rendered, Stats, TagSettings, Tags};
-use support::{Article, Comment, Hand, World, graph, render};
+use support::{Article, Comment, Hand, World, graph, logs, render};
 
 type Never = std::convert::Infallible;
 
@@ -25,26 +24,6 @@ fn key(id: i64) -> RecordKey {
 /// `verified`, `stale`, and what is told of the others: void, suspected, not deterministic.
 fn counted(stats: Stats) -> [u64; 5] {
     [stats.verified, stats.stale, stats.verify_void, stats.verify_suspected, stats.verify_nondeterministic]
-}
-
-/// What was logged while `f` ran.
-fn log_of(f: impl FnOnce()) -> String {
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, f);
-    String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
 }
 
 #[test]
@@ -63,7 +42,7 @@ fn a_stale_fragment_is_found_reported_and_gone() {
     // The write went past everything: nothing was invalidated.
     render(&sweeper, key(1), &format!("<p>old</p>{secret}"));
     let fresh = format!("<p>new</p>{secret}");
-    let first = log_of(|| {
+    let first = logs::capture(|| {
         let served = render(&sweeper, key(1), &fresh);
         assert_eq!((&*served, served.outcome(), served.outcome().word()), (&*fresh, Outcome::Corrected, "hit"));
     });
@@ -73,7 +52,7 @@ fn a_stale_fragment_is_found_reported_and_gone() {
     // What the store had is gone already, so nobody else is served it.
     assert_eq!(render(&sweeper, key(1), &fresh).outcome(), Outcome::Miss);
     world.clock.advance(LATER);
-    let second = log_of(|| assert_eq!(render(&sweeper, key(1), &fresh).outcome(), Outcome::Hit));
+    let second = logs::capture(|| assert_eq!(render(&sweeper, key(1), &fresh).outcome(), Outcome::Hit));
     assert_eq!(counted(sweeper.stats()), [1, 1, 0, 1, 0]);
     for told in ["ERROR", "t/f/f/~/comment:1", "stamp=", "tokens_read_at=", "on=\"comment:1\"", "at=3", "<p>old", "<p>new"] {
         assert!(second.contains(told), "{told} is missing in {second}");
@@ -133,7 +112,7 @@ fn output_that_is_different_each_time_is_not_stale() {
     random(2);
     assert_eq!([random(1).outcome(), random(2).outcome()], [Outcome::Corrected; 2]);
     assert_eq!(random(1).outcome(), Outcome::Miss);
-    let log = log_of(|| assert_eq!(random(1).outcome(), Outcome::Corrected));
+    let log = logs::capture(|| assert_eq!(random(1).outcome(), Outcome::Corrected));
     assert!(log.contains("WARN") && log.contains("each time") && !log.contains("ERROR"), "{log}");
     assert_eq!(counted(sweeper.stats()), [0, 0, 0, 2, 2], "all suspects of that name are cleared");
 

@@ -9,6 +9,8 @@ mod deletes;
 mod inserts;
 mod interrupting;
 mod keys;
+#[path = "../../../cachesweeper-core/tests/support/logs.rs"]
+mod logs;
 mod multi;
 mod names;
 mod pages;

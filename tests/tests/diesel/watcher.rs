@@ -1,7 +1,7 @@
 //! The watcher: writes that no wrapper made are reported once, and counted each time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use cachesweeper_diesel::Watcher;
 use cachesweeper_diesel::prelude::*;
@@ -11,29 +11,11 @@ use diesel::connection::{Connection as _, InstrumentationEvent, SimpleConnection
 use diesel::prelude::*;
 
 use crate::bench::{each_database, raw_article, raw_comment};
+use crate::logs;
 
 /// What is reported while `f` runs, on this thread.
 fn reported(f: impl FnOnce()) -> Vec<String> {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    tracing::subscriber::with_default(subscriber, f);
-    let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("text");
-    text.lines().filter(|line| line.contains("past the wrappers")).map(ToOwned::to_owned).collect()
+    logs::capture(f).lines().filter(|line| line.contains("past the wrappers")).map(ToOwned::to_owned).collect()
 }
 
 diesel::table! {
