@@ -76,7 +76,7 @@ impl Shared {
     /// The hit, if the replies show one. Whatever else they show is looked up again, and counted then.
     pub(crate) fn seen(&self, fragment: &str, query: &Query, ops: &[Op], mut replies: Vec<Reply>, started: Instant) -> Option<Rendered> {
         self.decompress(ops, &mut replies);
-        let cached = query.seen(&self.rules, &replies, self.clock.tick())?;
+        let cached = query.seen(&self.rules, &replies)?;
         Counters::bump(&self.counters.round_trips);
         Counters::add(&self.counters.store_operations, ops.len());
         Some(self.outcome(fragment, query.full_key(), Served::Hit(cached), started.elapsed()))
