@@ -122,8 +122,11 @@ fn all_kinds() -> Vec<Op> {
 
 /// Runs the batch on the blocking and on the async store; a store that never answers fails the test.
 fn both(server: &Hostile, batch: fn() -> Vec<Op>) -> Vec<Vec<Reply>> {
+    both_with(server.options(), batch)
+}
+
+fn both_with(options: MemcachedOptions, batch: fn() -> Vec<Op>) -> Vec<Vec<Reply>> {
     let (done, answers) = mpsc::channel();
-    let options = server.options();
     std::thread::spawn(move || {
         done.send(MemcachedStore::new(&options).run(&batch())).unwrap();
         #[cfg(feature = "tokio")]
@@ -249,6 +252,18 @@ fn endless_and_slow_answers_are_cut_off() {
             before == server.sent.load(Ordering::Relaxed)
         };
         assert!((0..100).any(|_| hung_up()), "somebody still listens");
+    }
+}
+
+/// While one node is waited for, the others' time goes by too; but what they have said meanwhile is read.
+#[test]
+fn a_silent_node_takes_no_other_down_with_it() {
+    let silent = || Hostile::polite(Says::Hangs(Vec::new()));
+    let (first, sound, last) = (silent(), Hostile::polite(Says::Hangs(b"END\r\n".to_vec())), silent());
+    let servers = [&first, &sound, &last].map(|server| server.address.clone()).to_vec();
+    let options = MemcachedOptions { servers, timeout: Duration::from_millis(300) };
+    for replies in both_with(options, || (0..3).map(|node| Op::get(node, "t/t/comment:1")).collect()) {
+        assert!(is_failure(&replies[0]) && replies[1] == Reply::No && is_failure(&replies[2]), "{replies:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use memcache::exp::{MetaClient, MetaConnection, parse_meta_result};
+use memcache::exp::{Error, MetaClient, MetaConnection, parse_meta_result};
 
 use super::cut::{Piece, Replace, by_node, cut, in_order};
 use super::multiget::{Exchange, Failure, Reading, exchanges, request};
@@ -133,6 +133,7 @@ impl Reader {
     }
 
     /// Whether nothing has come since the last reply: neither the connection's end, nor bytes that would be taken for the next one.
+    /// Leaves a socket whose reads wait.
     fn is_quiet(&self) -> bool {
         let quiet = self.stream.set_nonblocking(true).is_ok()
             && self.stream.peek(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
@@ -140,12 +141,14 @@ impl Reader {
     }
 
     /// Sets the socket's time-out for the next read. Setting it costs as much as a small read, so a millisecond more or less is
-    /// let be.
+    /// let be. Behind the deadline nothing is waited for, but what has come is read: the time may have gone by while this thread
+    /// waited for another node, or while the process stood still, and says nothing of this node then.
     fn arm(&mut self, deadline: Instant) -> io::Result<()> {
         const CLOSE: Duration = Duration::from_millis(1);
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
+            // Until the connection is used again: see `is_quiet`.
+            return self.stream.set_nonblocking(true);
         }
         if left.abs_diff(self.armed) > CLOSE {
             self.stream.set_read_timeout(Some(left))?;
@@ -249,8 +252,17 @@ impl Node {
             }
             match piece {
                 Piece::Exchange(ops) => {
-                    let (wire, places) = wire(&ops);
-                    replies.extend(answers(&self.name, places, client.run_batch(wire)));
+                    let (places, results) = self.undisturbed(
+                        || {
+                            let (wire, places) = wire(&ops);
+                            (places, client.run_batch(wire))
+                        },
+                        |(_, results)| match results {
+                            Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
+                            Err(error) => Some(error),
+                        },
+                    );
+                    replies.extend(answers(&self.name, places, results));
                 }
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace))),
@@ -260,6 +272,31 @@ impl Node {
             self.forget();
         }
         replies
+    }
+
+    /// Asks, and asks again if it was this process that disturbed the exchange: that says nothing of the node. A signal interrupts
+    /// reads of the client's; and if the process stood still (it was stopped, or its machine was), the time-out ran out on an answer
+    /// that may long have been there. What has landed already may then land twice, which the protocol allows for.
+    fn undisturbed<T>(&self, mut ask: impl FnMut() -> T, error: impl Fn(&T) -> Option<&Error>) -> T {
+        // Who is interrupted again and again has a profiler at work, not a node that is down; but there must be an end.
+        for _ in 0..9 {
+            let began = Instant::now();
+            let answer = ask();
+            if !error(&answer).is_some_and(|error| self.is_our_own(error, began)) {
+                return answer;
+            }
+        }
+        ask()
+    }
+
+    fn is_our_own(&self, error: &Error, began: Instant) -> bool {
+        match error {
+            Error::Ambiguous { source, .. } => self.is_our_own(source, began),
+            Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => true,
+            // No exchange takes that long, with the connecting before it, if only the node is slow.
+            Error::Io(_) | Error::Timeout { .. } => began.elapsed() > self.options.timeout * 2,
+            _ => false,
+        }
     }
 
     /// The client, and the size that items may have.
@@ -318,6 +355,13 @@ impl Node {
     }
 
     fn replace(&self, replace: &Replace) -> Reply {
+        match self.undisturbed(|| self.try_replace(replace), |result| result.as_ref().err()) {
+            Ok(reply) => reply,
+            Err(error) => from_error(&self.name, &error),
+        }
+    }
+
+    fn try_replace(&self, replace: &Replace) -> Result<Reply, Error> {
         // Taken out while in use: an error drops the connection.
         let taken = self.live().replacing.take();
         let mut connection = match taken {
@@ -328,22 +372,15 @@ impl Node {
                     connection.set_io_timeout(Some(self.options.timeout));
                     connection
                 }
-                Err(error) => return Reply::Failed(error),
+                Err(error) => return Ok(Reply::Failed(error)),
             },
         };
-        let result = (|| {
-            let found = parse_meta_result(connection.execute(&replace.read()?)?)?;
-            match replace.swap(&found) {
-                Some(swap) => Ok(Replace::swapped(&parse_meta_result(connection.execute(&swap?)?)?)),
-                None => Ok(Reply::No),
-            }
-        })();
-        match result {
-            Ok(reply) => {
-                self.live().replacing = Some(connection);
-                reply
-            }
-            Err(error) => from_error(&self.name, &error),
-        }
+        let found = parse_meta_result(connection.execute(&replace.read()?)?)?;
+        let reply = match replace.swap(&found) {
+            Some(swap) => Replace::swapped(&parse_meta_result(connection.execute(&swap?)?)?),
+            None => Reply::No,
+        };
+        self.live().replacing = Some(connection);
+        Ok(reply)
     }
 }
