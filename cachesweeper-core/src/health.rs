@@ -51,13 +51,14 @@ pub struct Health {
     /// is owed. One set for all sweeps, so that it stays as small as the records are many: when in doubt, invalidate more.
     sweeps: BTreeSet<Pending>,
     retry: Micros,
-    skew: Micros,
+    late: Micros,
 }
 
 impl Health {
-    /// All nodes are up, and nothing is owed.
-    pub fn new(nodes: usize, retry: Micros, skew: Micros) -> Self {
-        Self { nodes: vec![State::Up; nodes], pending: BTreeMap::new(), undelivered: vec![0; nodes], sweeps: BTreeSet::new(), retry, skew }
+    /// All nodes are up, and nothing is owed. A node that has come back gets what others owe it within `retry` and `late`: their
+    /// clocks may differ, and one of their attempts may still be waiting for its time-out when the node comes back.
+    pub fn new(nodes: usize, retry: Micros, late: Micros) -> Self {
+        Self { nodes: vec![State::Up; nodes], pending: BTreeMap::new(), undelivered: vec![0; nodes], sweeps: BTreeSet::new(), retry, late }
     }
 
     /// Whether all nodes are well: the common case, in which nothing has to be filtered.
@@ -97,7 +98,7 @@ impl Health {
     pub fn observe(&mut self, ops: &[Op], replies: &mut [Reply], now: Micros) {
         for (op, reply) in ops.iter().zip(replies.iter()) {
             let owed = self.owes(op.node);
-            let returning = State::Returning { until: now.plus(self.retry).plus(self.skew) };
+            let returning = State::Returning { until: now.plus(self.retry).plus(self.late) };
             let Some(state) = self.nodes.get_mut(op.node) else { continue };
             match (reply, &*state) {
                 (Reply::Failed(error), State::Down { .. }) if error.down => {}
@@ -168,7 +169,7 @@ impl Health {
             return;
         }
         if let Some(state @ (State::Down { .. } | State::Draining)) = self.nodes.get_mut(pending.node) {
-            *state = State::Returning { until: now.plus(self.retry).plus(self.skew) };
+            *state = State::Returning { until: now.plus(self.retry).plus(self.late) };
         }
     }
 }

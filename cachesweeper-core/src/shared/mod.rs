@@ -22,7 +22,7 @@ use crate::stats::Counters;
 use crate::store::router::Router;
 use crate::store::{Op, Reply, StoreError, StoreInfo};
 use crate::verify::Verifier;
-use crate::{Clock, Config, Error, Ttl};
+use crate::{Clock, Config, Error, Micros, Ttl};
 
 pub(crate) use sweeps::MARKED_AT_ONCE;
 pub use sweeps::Mark;
@@ -63,7 +63,8 @@ impl Shared {
         let default_ttl = config.check()?;
         let router = crate::config::check_nodes(&info.nodes)?;
         let rules = Rules::new(&config, &info);
-        let health = Health::new(info.nodes.len(), config.retry_interval.into(), config.max_clock_skew.into());
+        let late = Micros::from(config.max_clock_skew).plus(config.store_timeout.into());
+        let health = Health::new(info.nodes.len(), config.retry_interval.into(), late);
         Ok(Self {
             namespace: Namespace::new(&config.namespace),
             rules,
