@@ -55,7 +55,7 @@ impl Nemesis {
                 extra.iter().map(String::as_str).take(if number == 1 && memory.is_some() { 2 } else { extra.len() }).collect();
             nodes.push(Memcached::start(binary, tmp, &arguments)?);
         }
-        let node_proxy = if matches!(fault, Fault::Node(_)) { Some(Proxy::start(runtime, nodes[1].port)?) } else { None };
+        let node_proxy = if matches!(fault, Fault::Node(_)) { Some(Proxy::start(runtime, nodes[0].port)?) } else { None };
         let database_proxy = if matches!(fault, Fault::Database(_)) { Some(Proxy::start(runtime, database)?) } else { None };
         Ok(Self {
             fault,
@@ -71,10 +71,10 @@ impl Nemesis {
         })
     }
 
-    /// The nodes, as workers are told them.
+    /// The nodes, as workers are told them. The one behind the proxy is the first: whoever waits for it must not miss the other.
     pub(crate) fn addresses(&self) -> Vec<String> {
-        let second = self.node_proxy.as_ref().map_or_else(|| self.nodes[1].address(), |proxy| format!("127.0.0.1:{}", proxy.port));
-        vec![self.nodes[0].address(), second]
+        let first = self.node_proxy.as_ref().map_or_else(|| self.nodes[0].address(), |proxy| format!("127.0.0.1:{}", proxy.port));
+        vec![first, self.nodes[1].address()]
     }
 
     /// The faults begin.

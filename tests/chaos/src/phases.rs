@@ -121,9 +121,11 @@ pub(crate) fn all() -> Vec<Phase> {
         Phase::new("cut", "one node: connections are cut", Fault::Node(CUT)),
         Phase::new("delay", "one node: up to 350 ms each way", Fault::Node(DELAY)),
         Phase::new("half-close", "one node: one direction is closed", Fault::Node(HALF_CLOSE)),
+        Phase::new("silent", "one node: takes everything, and answers nothing", Fault::Node(Weather::Silent)),
         Phase::new("db-cut", "database: connections are cut during COMMIT", Fault::Database(Weather::CutCommits(8))),
         Phase::new("abort-down", "policy Abort, one node is down", Fault::NodeDown).abort(),
         Phase::new("abort-cut", "policy Abort, connections are cut", Fault::Node(CUT)).abort(),
+        Phase::new("abort-silent", "policy Abort, a node takes everything, and answers nothing", Fault::Node(Weather::Silent)).abort(),
         Phase::new("abort-half-close", "policy Abort, one direction is closed", Fault::Node(HALF_CLOSE)).abort(),
     ]
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy that cuts, delays and half-closes connections.
+//! A TCP proxy that cuts, delays, half-closes and silences connections.
 //!
 //! It never makes a message land later than it is allowed to: that would break a condition of the promises. What is older is
 //! dropped, and its connection with it.
@@ -27,6 +27,8 @@ pub(crate) enum Weather {
     Delay(Duration),
     /// Ends one direction of a connection at one in this many pieces; the other goes on.
     HalfClose(u32),
+    /// Takes everything, passes nothing on, and keeps connections open.
+    Silent,
     /// Cuts connections at everything that appends to a memcached item, before it arrives.
     CutAppends,
     /// Cuts one in this many connections at its COMMIT: before it arrives, or before its answer does.
@@ -117,7 +119,7 @@ impl Proxy {
     }
 
     async fn pass_on(self, mut to: OwnedWriteHalf, mut pieces: mpsc::UnboundedReceiver<(Instant, Vec<u8>)>, up: bool, cut: Arc<Notify>) {
-        let (mut commit_cut, mut closed) = (false, false);
+        let (mut commit_cut, mut closed, mut silent) = (false, false, false);
         while let Some((came, piece)) = pieces.recv().await {
             let mut sent = piece.len();
             let one_in = |count: u32| fastrand::u32(..count.max(1)) == 0;
@@ -138,6 +140,10 @@ impl Proxy {
                     closed = true;
                     let _ = to.shutdown().await;
                 }
+                Weather::Silent => {
+                    self.fault();
+                    silent = true;
+                }
                 Weather::CutAppends if up && contains(&piece, b" MA") => {
                     self.fault();
                     return cut.notify_one();
@@ -153,6 +159,10 @@ impl Proxy {
             }
             if came.elapsed() > TOO_OLD {
                 return cut.notify_one();
+            }
+            // For good: what came after it would be no beginning of anything.
+            if silent {
+                continue;
             }
             if !closed && to.write_all(&piece[..sent]).await.is_err() {
                 return cut.notify_one();

@@ -159,6 +159,8 @@ impl Outcome {
             say(stale == 0 && self.naive.is_none(), "nothing stale was found, though a condition was broken".into());
             return problems;
         }
+        let counted = |name: &str| self.stats.get(name).copied().unwrap_or_default();
+        say(counted("near_hits") == 0 || counted("compressed") == 0, "no near cache was hit, or nothing was compressed".into());
         say(self.stale_ack > 0, format!("{} stale pages after the acknowledgement", self.stale_ack));
         say(self.stale_commit > 0 && phase.commit_promised, format!("{} stale pages after COMMIT", self.stale_commit));
         let error = |errors: &std::collections::BTreeMap<String, u64>| errors.keys().next().cloned().unwrap_or_default();

@@ -185,7 +185,7 @@ impl Stage<'_> {
         let armed = folder.path().join("armed");
         for orm in self.orms {
             for role in [Role::Writer, Role::Reader] {
-                for _ in 0..if self.orms.len() > 1 { 2 } else { 3 } {
+                for member in 0..if self.orms.len() > 1 { 2 } else { 3 } {
                     let reader = role == Role::Reader;
                     let database = match &nemesis.database_proxy {
                         Some(proxy) if !reader => self.database.replacen(&format!(":{database_port}/"), &format!(":{}/", proxy.port), 1),
@@ -204,6 +204,8 @@ impl Stage<'_> {
                         times,
                         abort: phase.abort,
                         strict: phase.strict,
+                        // Beside readers without: what either stores, the other reads.
+                        near: reader && member == 1,
                         naive,
                         points: if reader { Vec::new() } else { phase.points.clone() },
                         armed: armed.clone(),

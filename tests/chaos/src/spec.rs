@@ -103,6 +103,8 @@ pub(crate) struct Spec {
     pub(crate) times: Times,
     pub(crate) abort: bool,
     pub(crate) strict: bool,
+    /// Keeps bodies in the process too, and stores them compressed.
+    pub(crate) near: bool,
     pub(crate) naive: Option<Naive>,
     pub(crate) points: Vec<Point>,
     /// A file that is there while faults are injected: the points do nothing without it.

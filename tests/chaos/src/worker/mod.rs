@@ -120,7 +120,9 @@ impl Worker {
             .unknown_commit_limit(ms(times.unknown_commit_ms))
             .policy(if spec.abort { Policy::Abort } else { Policy::Proceed })
             .clock(Arc::new(Ahead(Duration::from_millis(spec.clock_ahead_ms))));
-        if spec.strict { builder.strict() } else { builder }
+        let builder = if spec.strict { builder.strict() } else { builder };
+        // Pages have some hundred bytes here.
+        if spec.near { builder.near_cache(1 << 20).compress_above(64) } else { builder }
     }
 }
 
