@@ -27,7 +27,7 @@ impl Write for Captured {
 /// The subscriber is the whole process's: of one that is a thread's own, tracing may never ask. It asks the thread that is the
 /// first to reach a place that logs, keeps that answer for all threads, and "nobody listens" is the answer of a test beside
 /// this one.
-pub fn capture(f: impl FnOnce()) -> String {
+pub(crate) fn capture(f: impl FnOnce()) -> String {
     static LISTENING: OnceLock<()> = OnceLock::new();
     LISTENING.get_or_init(|| {
         tracing_subscriber::fmt().with_ansi(false).with_writer(|| Captured).init();
