@@ -10,10 +10,10 @@ use crate::history::{Event, Kind, Version};
 use crate::spec::{ARTICLES, COMMENTS, group};
 
 diesel::table! {
-    article (id) { id -> BigInt, version -> BigInt, }
+    article (id) { id -> BigInt, version -> BigInt, op -> BigInt, }
 }
 diesel::table! {
-    comment (id) { id -> BigInt, article_id -> BigInt, version -> BigInt, }
+    comment (id) { id -> BigInt, article_id -> BigInt, version -> BigInt, op -> BigInt, }
 }
 diesel::table! {
     reply (id) { id -> BigInt, comment_id -> BigInt, version -> BigInt, }
@@ -27,6 +27,8 @@ diesel::table! {
 pub struct Article {
     pub id: i64,
     pub version: i64,
+    /// The last save outside of transactions. See `log_alone`.
+    pub op: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Identifiable, Insertable, Associations, CacheSweep)]
@@ -35,6 +37,7 @@ pub struct Comment {
     pub id: i64,
     pub article_id: i64,
     pub version: i64,
+    pub op: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Identifiable, Insertable, Associations, CacheSweep)]
@@ -68,8 +71,8 @@ impl Db {
             self.batch_execute(&format!("DROP TABLE IF EXISTS {table}"))?;
         }
         for table in [
-            "article (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
-            "comment (id BIGINT PRIMARY KEY, article_id BIGINT NOT NULL, version BIGINT NOT NULL)",
+            "article (id BIGINT PRIMARY KEY, version BIGINT NOT NULL, op BIGINT NOT NULL DEFAULT 0)",
+            "comment (id BIGINT PRIMARY KEY, article_id BIGINT NOT NULL, version BIGINT NOT NULL, op BIGINT NOT NULL DEFAULT 0)",
             "reply (id BIGINT PRIMARY KEY, comment_id BIGINT NOT NULL, version BIGINT NOT NULL)",
             "event (kind BIGINT NOT NULL, id BIGINT NOT NULL, version BIGINT NOT NULL, grp BIGINT NOT NULL, article_id BIGINT NULL, \
              op BIGINT NOT NULL, PRIMARY KEY (kind, id, version))",
@@ -80,17 +83,50 @@ impl Db {
         {
             self.batch_execute(&format!("CREATE INDEX {index}"))?;
         }
+        self.log_alone()?;
         for article in 0..ARTICLES {
-            self.batch_execute(&format!("INSERT INTO article VALUES ({article}, 1)"))?;
+            self.batch_execute(&format!("INSERT INTO article (id, version) VALUES ({article}, 1)"))?;
             let mut log = vec![format!("({}, {article}, 1, {}, NULL, 0)", Kind::Article.number(), group(article))];
             for id in (1..=COMMENTS).map(|number| article * 100 + number) {
-                self.batch_execute(&format!("INSERT INTO comment VALUES ({id}, {article}, 1)"))?;
+                self.batch_execute(&format!("INSERT INTO comment (id, article_id, version) VALUES ({id}, {article}, 1)"))?;
                 self.batch_execute(&format!("INSERT INTO reply VALUES ({id}, {id}, 1)"))?;
                 for kind in [Kind::Comment, Kind::Reply] {
                     log.push(format!("({}, {id}, 1, {}, {article}, 0)", kind.number(), group(article)));
                 }
             }
             self.batch_execute(&format!("INSERT INTO event VALUES {}", log.join(", ")))?;
+        }
+        Ok(())
+    }
+
+    /// A save outside of transactions is one statement. It sets `op` alone; the database raises the version and logs it, at once.
+    fn log_alone(&mut self) -> QueryResult<()> {
+        let tables = [("article", Kind::Article, ["NEW.id", "NULL"]), ("comment", Kind::Comment, ["NEW.article_id", "NEW.article_id"])];
+        for (table, kind, [article, place]) in tables {
+            let kind = kind.number();
+            let log = |group| format!("INSERT INTO event VALUES ({kind}, NEW.id, NEW.version, {group}, {place}, NEW.op)");
+            match self {
+                Self::Postgres(conn) => {
+                    let log = log(format!("{article} / 2"));
+                    conn.batch_execute(&format!(
+                        "CREATE OR REPLACE FUNCTION {table}_alone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                         IF TG_OP = 'INSERT' THEN IF NEW.op <> 0 THEN {log}; END IF; \
+                         ELSIF NEW.op <> OLD.op THEN NEW.version := OLD.version + 1; {log}; END IF; \
+                         RETURN NEW; END $$; \
+                         CREATE TRIGGER {table}_alone BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_alone()"
+                    ))?;
+                }
+                Self::MySql(conn) => {
+                    let log = log(format!("{article} DIV 2"));
+                    conn.batch_execute(&format!(
+                        "CREATE TRIGGER {table}_added BEFORE INSERT ON {table} FOR EACH ROW BEGIN IF NEW.op <> 0 THEN {log}; END IF; END"
+                    ))?;
+                    conn.batch_execute(&format!(
+                        "CREATE TRIGGER {table}_raised BEFORE UPDATE ON {table} FOR EACH ROW BEGIN \
+                         IF NEW.op <> OLD.op THEN SET NEW.version = OLD.version + 1; {log}; END IF; END"
+                    ))?;
+                }
+            }
         }
         Ok(())
     }

@@ -82,8 +82,9 @@ pub(crate) enum Form {
 pub(crate) enum Record {
     /// A write begins.
     Begin { op: i64, at: u64 },
-    /// Its statements are done; the sweep and COMMIT come next.
-    Body { op: i64, at: u64, writes: Vec<Version> },
+    /// Its statements are done; the sweep and COMMIT come next. Of a single save outside of transactions: it is sent now, and what it
+    /// writes is known from the database's log alone.
+    Body { op: i64, at: u64, writes: Option<Vec<Version>> },
     /// It has returned; without an error it is acknowledged.
     End {
         op: i64,

@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
     commit_promised: bool,
     faults: u64,
     writes: u64,
+    /// Of these, saves outside of transactions.
+    alone: u64,
     unfinished: u64,
     conflicts: u64,
     refused: u64,
@@ -99,6 +101,7 @@ impl Outcome {
             commit_promised: phase.commit_promised,
             faults,
             writes: found.writes,
+            alone: found.alone,
             unfinished: found.unfinished,
             conflicts: found.conflicts,
             refused: found.refused,
@@ -161,6 +164,7 @@ impl Outcome {
         }
         let counted = |name: &str| self.stats.get(name).copied().unwrap_or_default();
         say(counted("near_hits") == 0 || counted("compressed") == 0, "no near cache was hit, or nothing was compressed".into());
+        say(self.alone == 0, "nothing was saved outside of transactions".into());
         say(self.stale_ack > 0, format!("{} stale pages after the acknowledgement", self.stale_ack));
         say(self.stale_commit > 0 && phase.commit_promised, format!("{} stale pages after COMMIT", self.stale_commit));
         let error = |errors: &std::collections::BTreeMap<String, u64>| errors.keys().next().cloned().unwrap_or_default();

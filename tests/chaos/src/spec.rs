@@ -19,6 +19,11 @@ pub(crate) fn neighbour(article: i64) -> i64 {
     article ^ 1
 }
 
+/// Whether a comment never moves. Only such are saved outside of transactions: there, G-commit is promised for no row that moves meanwhile.
+pub(crate) fn stays(comment: i64) -> bool {
+    comment % 2 != 0
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Orm {

@@ -17,7 +17,8 @@ struct Write {
     acknowledged: bool,
     unmarked: bool,
     error: Option<(Trouble, String)>,
-    versions: Vec<Version>,
+    /// Not known of a save outside of transactions.
+    versions: Option<Vec<Version>>,
     died: Option<u64>,
 }
 
@@ -103,15 +104,23 @@ impl Ledger {
     /// Counts the writes, and compares what they were told with what was committed.
     pub(super) fn count(&self, events: &[Event], found: &mut Findings) {
         let committed: HashSet<(i64, Version)> = events.iter().map(|event| (event.op, event.version)).collect();
+        let mut events_of: HashMap<i64, usize> = HashMap::new();
+        for event in events {
+            *events_of.entry(event.op).or_default() += 1;
+        }
         for (op, write) in &self.writes {
-            let landed = write.versions.iter().filter(|version| committed.contains(&(*op, **version))).count();
-            if landed != 0 && landed != write.versions.len() {
+            let (landed, written) = match &write.versions {
+                Some(versions) => (versions.iter().filter(|version| committed.contains(&(*op, **version))).count(), versions.len()),
+                None => (events_of.get(op).copied().unwrap_or_default(), usize::from(write.body.is_some())),
+            };
+            if landed != 0 && landed != written {
                 found.broken.push(format!("of the write {op} only a part was committed"));
             }
             match &write.error {
                 None if write.acknowledged => {
                     found.writes += 1;
-                    if landed != write.versions.len() {
+                    found.alone += u64::from(write.versions.is_none());
+                    if landed != written {
                         found.broken.push(format!("the write {op} was acknowledged and not committed"));
                     }
                 }

@@ -40,6 +40,8 @@ pub(crate) struct Stale {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) writes: u64,
+    /// Of these, saves outside of transactions.
+    pub(crate) alone: u64,
     /// Writes of processes that died before they were acknowledged.
     pub(crate) unfinished: u64,
     pub(crate) conflicts: u64,

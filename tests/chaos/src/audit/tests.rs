@@ -22,7 +22,7 @@ fn events(article: Option<i64>) -> Vec<Event> {
 
 /// A write that begins at 100 and has its statements done at 200.
 fn write(end: Option<Record>, died: Option<u64>) -> History {
-    let begun = [Record::Begin { op: OP, at: 100 }, Record::Body { op: OP, at: 200, writes: vec![(Kind::Comment, COMMENT, 2)] }];
+    let begun = [Record::Begin { op: OP, at: 100 }, Record::Body { op: OP, at: 200, writes: Some(vec![(Kind::Comment, COMMENT, 2)]) }];
     History { records: begun.into_iter().chain(end).collect(), died }
 }
 

@@ -11,10 +11,10 @@ use diesel::prelude::*;
 
 use super::naive::Looked;
 use super::plan::{Plan, Written};
-use super::{Failed, Wishes, Worker, line_of_article, line_of_comment, trouble};
+use super::{Failed, Wishes, Worker, error_of, line_of_article, line_of_comment};
 use crate::db::{Article, Comment, Db, Reply, article, comment, reply};
 use crate::history::{self, Form, Kind, Read, Trouble, Version};
-use crate::spec::neighbour;
+use crate::spec::{neighbour, stays};
 
 pub(super) fn run(worker: Worker) -> Result<(), Failed> {
     let sweeper = worker.settings(Sweeper::builder()).build()?;
@@ -59,7 +59,7 @@ impl Task {
             self.worker.begin(op)?;
             let done = connected(&mut slot, &self.worker.spec.database)
                 .and_then(|conn| self.write(conn, plan, op).map_err(|error| error.to_string()));
-            let error = done.err().map(|text| (trouble(&text), text));
+            let error = error_of(done);
             self.worker.end(op, error.clone(), self.sweeper.stats().marks_failed != unmarked)?;
             if matches!(error, Some((Trouble::Database, _))) {
                 slot = None;
@@ -69,10 +69,14 @@ impl Task {
         Ok(())
     }
 
-    fn write(&self, conn: &mut Db, plan: Plan, op: i64) -> QueryResult<()> {
+    /// `false`: the row was gone.
+    fn write(&self, conn: &mut Db, plan: Plan, op: i64) -> QueryResult<bool> {
         // Before the transaction, whose snapshot must not be older than the locks that it takes: on MySQL and MariaDB the library
         // finds a reply's article by that snapshot, and the promise is about ancestors that do not move meanwhile.
         let comments = comment::table.filter(comment::article_id.eq(plan.article())).select(comment::id).load(conn)?;
+        if let (Plan::Alone(article), None) = (plan, &self.worker.naive) {
+            return self.save_alone(conn, article, comments, op);
+        }
         let written = self.sweeper.transaction(conn, |conn| {
             let mut written = Written::new(plan, op);
             self.statements(conn, plan, comments.clone(), &mut written)?;
@@ -82,13 +86,27 @@ impl Task {
             if let Some(naive) = &self.worker.naive {
                 naive.after_save(&written);
             }
-            self.worker.body(op, written.versions());
+            self.worker.body(op, Some(written.versions()));
             QueryResult::Ok(written)
         })?;
         if let Some(naive) = &self.worker.naive {
             naive.after_commit(&written);
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// One statement, outside of transactions; the database raises the version and logs it.
+    fn save_alone(&self, conn: &mut Db, article: i64, comments: Vec<i64>, op: i64) -> QueryResult<bool> {
+        self.worker.body(op, None);
+        let saved = match comments.into_iter().find(|id| stays(*id)) {
+            Some(id) if fastrand::u8(..3) > 0 => self.sweeper.update_and_sweep(conn, comment::table.find(id), comment::op.eq(op))?,
+            _ if fastrand::u8(..4) == 0 => {
+                let row = Comment { id: self.worker.fresh_id(), article_id: article, version: 1, op };
+                self.sweeper.insert_and_sweep(conn, comment::table, row)?
+            }
+            _ => self.sweeper.update_and_sweep(conn, article::table.find(article), article::op.eq(op))?,
+        };
+        Ok(saved > 0)
     }
 
     fn statements(&self, conn: &mut Db, plan: Plan, mut comments: Vec<i64>, written: &mut Written) -> QueryResult<()> {
@@ -100,6 +118,9 @@ impl Task {
         }
         let home = plan.article();
         fastrand::shuffle(&mut comments);
+        if matches!(plan, Plan::Move(_)) {
+            comments.retain(|id| !stays(*id));
+        }
         if let (Plan::Insert(_), 0..=5) | (Plan::Delete(_), 0..=3) = (plan, comments.len()) {
             return self.insert(conn, home, written);
         }
@@ -111,7 +132,7 @@ impl Task {
                 Plan::Move(_) => self.move_to(conn, id, home, written)?,
                 Plan::Reply(_) => self.raise_reply(conn, id, written)?,
                 Plan::Insert(_) | Plan::Delete(_) => self.delete(conn, id, written)?,
-                Plan::Article(_) | Plan::Comment(_) | Plan::Two(_) => drop(self.raise(conn, id, written)?),
+                Plan::Article(_) | Plan::Comment(_) | Plan::Two(_) | Plan::Alone(_) => drop(self.raise(conn, id, written)?),
             }
         }
         Ok(())
@@ -119,7 +140,7 @@ impl Task {
 
     fn insert(&self, conn: &mut Db, home: i64, written: &mut Written) -> QueryResult<()> {
         let id = self.worker.fresh_id();
-        self.sweeper.insert_and_sweep(conn, comment::table, Comment { id, article_id: home, version: 1 })?;
+        self.sweeper.insert_and_sweep(conn, comment::table, Comment { id, article_id: home, version: 1, op: 0 })?;
         self.sweeper.insert_and_sweep(conn, reply::table, Reply { id, comment_id: id, version: 1 })?;
         written.note(Kind::Comment, id, 1, Some(home));
         written.note(Kind::Reply, id, 1, Some(home));

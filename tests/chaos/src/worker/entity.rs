@@ -12,6 +12,7 @@ pub mod article {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: i64,
         pub version: i64,
+        pub op: i64,
         #[sea_orm(has_many)]
         pub comments: HasMany<super::comment::Entity>,
     }
@@ -29,6 +30,7 @@ pub mod comment {
         pub id: i64,
         pub article_id: i64,
         pub version: i64,
+        pub op: i64,
         #[sea_orm(belongs_to, from = "article_id", to = "id")]
         pub article: BelongsTo<super::article::Entity>,
         #[sea_orm(has_many)]

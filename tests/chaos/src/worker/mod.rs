@@ -81,7 +81,7 @@ impl Worker {
         Ok(self.history.add(&Record::Begin { op, at: history::now() })?)
     }
 
-    fn body(&self, op: i64, writes: Vec<Version>) {
+    fn body(&self, op: i64, writes: Option<Vec<Version>>) {
         // A history that cannot be written is of no use, and nobody is there to be told.
         if let Err(error) = self.history.add(&Record::Body { op, at: history::now(), writes }) {
             tracing::error!(%error, "the history cannot be written");
@@ -150,6 +150,15 @@ fn trouble(text: &str) -> Trouble {
         Trouble::Conflict
     } else {
         Trouble::Database
+    }
+}
+
+/// What the history is told of a write: `false` is one whose row was gone.
+fn error_of(done: Result<bool, String>) -> Option<(Trouble, String)> {
+    match done {
+        Ok(true) => None,
+        Ok(false) => Some((Trouble::Conflict, "the row is gone".to_owned())),
+        Err(text) => Some((trouble(&text), text)),
     }
 }
 

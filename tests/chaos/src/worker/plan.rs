@@ -3,7 +3,7 @@
 use crate::history::{Kind, Version};
 use crate::spec::{ARTICLES, group};
 
-/// One transaction. All but the first choose among the comments of this article.
+/// One transaction, or one save. All but the first choose among the comments of this article.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Plan {
     /// Raises the article's version.
@@ -20,19 +20,22 @@ pub(super) enum Plan {
     Insert(i64),
     /// Deletes a comment and its reply.
     Delete(i64),
+    /// Raises the article's version, or that of a comment which stays, or adds a comment: outside of transactions.
+    Alone(i64),
 }
 
 impl Plan {
     pub(super) fn choose() -> Self {
         let article = fastrand::i64(0..ARTICLES);
-        match fastrand::u8(..20) {
+        match fastrand::u8(..26) {
             0..2 => Self::Article(article),
             2..7 => Self::Comment(article),
             7..9 => Self::Two(article),
             9..14 => Self::Reply(article),
             14..18 => Self::Move(article),
             18 => Self::Insert(article),
-            _ => Self::Delete(article),
+            19 => Self::Delete(article),
+            _ => Self::Alone(article),
         }
     }
 
@@ -44,7 +47,8 @@ impl Plan {
             | Self::Reply(id)
             | Self::Move(id)
             | Self::Insert(id)
-            | Self::Delete(id) => id,
+            | Self::Delete(id)
+            | Self::Alone(id) => id,
         }
     }
 }
