@@ -8,10 +8,10 @@ use std::sync::Arc;
 use cachesweeper_core::climb::own_touches;
 use cachesweeper_core::face::Face;
 use cachesweeper_core::store::BoxFuture;
-use cachesweeper_core::{RecordKey, Resolver, Sweeper, WeakSweeper};
+use cachesweeper_core::{Micros, RecordKey, Resolver, Sweeper, WeakSweeper};
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult, Statement, StreamTrait,
-    TransactionError, TransactionOptions, TransactionTrait, Value,
+    TransactionError, TransactionOptions, TransactionTrait,
 };
 
 use crate::climb::{Climbed, Seed, climb, current, lock_parents};
@@ -143,9 +143,9 @@ impl SweepConnection {
         }
     }
 
-    /// Runs a statement that may move or delete a row in a transaction that locks the row first, so that its parents are known
-    /// for certain. An error comes with whether it is certain that nothing was written.
-    async fn in_transaction<T, F>(&self, save: &Found, row: &[Value], run: F) -> Result<T, (DbErr, bool)>
+    /// Runs a save's statement in a transaction that locks the row first, so that its parents are known for certain, and touches
+    /// them before COMMIT. An error comes with whether it is certain that nothing was written.
+    async fn in_transaction<T, F>(&self, save: &Found, run: F) -> Result<T, (DbErr, bool)>
     where
         F: AsyncFnOnce(&sea_orm::DatabaseTransaction) -> Result<T, DbErr>,
     {
@@ -154,15 +154,22 @@ impl SweepConnection {
         let before = |error: DbErr| (error, true);
         let txn = self.db.begin_with_options(options).await.map_err(before)?;
         lock_parents(&self.sweeper, &txn, &save.seeds).await.map_err(before)?;
-        let entity = save.seeds.first().map(|seed| seed.entity);
-        let seeds: Vec<Seed> = match entity {
-            Some(entity) => current(&txn, entity, row, true).await.map_err(before)?.into_iter().collect(),
-            None => Vec::new(),
+        let (marked, until) = self.adapter.in_flight.marked(save);
+        let mut climbed = match (save.seeds.first(), &save.row) {
+            (Some(seed), Some(row)) => {
+                let now: Vec<Seed> = current(&txn, seed.entity, row, true).await.map_err(before)?.into_iter().collect();
+                climb(&self.sweeper, &txn, &now).await.map_err(before)?
+            }
+            // An insert has the parents that it says.
+            _ => Climbed { records: marked.clone(), ..Climbed::default() },
         };
-        let mut climbed = climb(&self.sweeper, &txn, &seeds).await.map_err(before)?;
         let result = run(&txn).await.map_err(before)?;
         climbed.touch_also(self.adapter.in_flight.touches(save));
         touch(&self.sweeper, &self.adapter.ticks, &txn, &climbed.touches).await.map_err(before)?;
+        // What holds for long enough need not be marked again.
+        if until >= self.sweeper.now().plus(Micros::from(self.sweeper.config().hold / 2)) {
+            climbed.records.retain(|record| !marked.contains(record));
+        }
         let mark = self.sweeper.mark(&climbed.records).await.map_err(|error| (DbErr::Custom(error.to_string()), true))?;
         self.adapter.in_flight.extend(save, mark, climbed.records);
         txn.commit().await.map_err(|error| {
@@ -183,9 +190,9 @@ impl fmt::Debug for SweepConnection {
 macro_rules! watched {
     ($self:ident, $stmt:ident, $method:ident) => {{
         let Some(save) = $self.save_of(&$stmt) else { return $self.db.$method($stmt).await };
-        let result = match &save.moving {
-            Some(row) => $self.in_transaction(&save, row, async |txn: &sea_orm::DatabaseTransaction| txn.$method($stmt).await).await,
-            None => $self.db.$method($stmt).await.map_err(|error| {
+        let result = match save.needs_transaction {
+            true => $self.in_transaction(&save, async |txn: &sea_orm::DatabaseTransaction| txn.$method($stmt).await).await,
+            false => $self.db.$method($stmt).await.map_err(|error| {
                 let definite = is_definite(&error);
                 (error, definite)
             }),

@@ -102,15 +102,15 @@ where
 
     let row = Row { am: &am, sea };
     let mut seeds = vec![row.seed()];
-    let moving = if !insert && row.may_move() { row.key() } else { None };
+    let moves = !insert && row.may_move();
     // Outside a transaction nobody looks again before the write is seen, and the copy in hand may be old.
     let unsure = !insert && !sea.parents.is_empty() && !matches!(place, Place::Transaction(_));
-    if let Some(key) = if unsure { row.key() } else { moving.clone() } {
+    if let Some(key) = if unsure || moves { row.key() } else { None } {
         seeds.extend(current(db, entity, &key, locked).await?);
     }
     let verb = if insert { Verb::Insert } else { Verb::Update };
-    let expected = row.expected(verb, moving);
-    if matches!(place, Place::Transaction(_)) && (insert || expected.moving.is_some()) {
+    let expected = row.expected(verb, moves);
+    if matches!(place, Place::Transaction(_)) && (insert || moves) {
         lock_parents(&sweeper, db, &seeds).await?;
     }
     if let (Place::Transaction(txn), false, Some(key)) = (place, insert, row.key()) {
@@ -131,14 +131,10 @@ async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, 
                 Place::Database(connection) => connection,
                 _ => return Ok(()),
             };
-            if matches!(place, Place::Database(_)) && expected.moving.is_some() && sweeper.first_time("move outside a transaction") {
-                tracing::warn!(
-                    table = expected.table,
-                    "a row that may move, or is deleted, was saved outside a transaction: if another save moves it in the same moment, a \
-                     parent in between may go stale. Use a SweepConnection, which runs such a save in a transaction"
-                );
-            }
             let climbed = climb(sweeper, db, &seeds).await?;
+            if matches!(place, Place::Database(_)) {
+                warn_without_transaction(sweeper, &expected, &climbed);
+            }
             let mark = sweeper.mark(&climbed.records).await.map_err(|error| DbErr::Custom(error.to_string()))?;
             sweeper.owe_failed(&mark);
             let key = SaveKey::of_row(&first).unwrap_or_else(|| SaveKey::of_parents(&first));
@@ -152,6 +148,28 @@ async fn begin<C: ConnectionTrait>(sweeper: &Sweeper, place: Place<'_>, db: &C, 
         Place::PlainTransaction | Place::Unknown => mark_plain(sweeper, db, &seeds).await?,
     }
     Ok(())
+}
+
+/// Says what a `SweepConnection` would do better. Each is said once.
+fn warn_without_transaction(sweeper: &Sweeper, expected: &Expected, climbed: &Climbed) {
+    let table = &expected.table;
+    if expected.moves && sweeper.first_time("move outside a transaction") {
+        tracing::warn!(
+            table,
+            "a row that may move, or is deleted, was saved outside a transaction: if another save moves it in the same moment, a \
+             parent in between may go stale. Use a SweepConnection, which runs such a save in a transaction"
+        );
+    }
+    if !climbed.touches.is_empty() && sweeper.first_time("touch outside a transaction") {
+        let touched: Vec<&String> = climbed.touches.keys().collect();
+        tracing::warn!(
+            table,
+            ?touched,
+            "a row below others with a timestamp column was saved outside a transaction: that column is set after the row is \
+             written, and until then, or for good if this process dies in between, fragments above the row are stale. Use a \
+             SweepConnection, which does both in one transaction"
+        );
+    }
 }
 
 /// Touches the parents of a save whose caller went away between its hooks, and delivers what could not be marked. Counters
@@ -275,12 +293,11 @@ where
     let sweeper = sweeper_of(place, entity.name())?;
     let row = Row { am: &am, sea };
     let mut seeds = vec![row.seed()];
-    let key = row.key();
-    if let Some(key) = &key {
+    if let Some(key) = row.key() {
         let locked = matches!(place, Place::Transaction(_) | Place::PlainTransaction);
-        seeds.extend(current(db, entity, key, locked).await?);
+        seeds.extend(current(db, entity, &key, locked).await?);
     }
-    let expected = row.expected(Verb::Delete, key);
+    let expected = row.expected(Verb::Delete, true);
     begin(&sweeper, place, db, seeds, expected).await?;
     Ok(am)
 }

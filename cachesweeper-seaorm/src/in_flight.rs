@@ -40,8 +40,10 @@ pub(crate) struct Expected {
     pub(crate) table: String,
     /// What is set, and the primary key if it is known.
     pub(crate) values: Vec<Value>,
-    /// The primary key, if the row may move or go: then the statement is run in a transaction.
-    pub(crate) moving: Option<Vec<Value>>,
+    /// The primary key of a row that is there.
+    pub(crate) row: Option<Vec<Value>>,
+    /// Whether the row may move or go.
+    pub(crate) moves: bool,
 }
 
 /// What a save does.
@@ -82,6 +84,14 @@ pub(crate) struct Save {
     pub(crate) expected: Expected,
     /// The row as it was in hand, and as the database had it.
     pub(crate) seeds: Vec<Seed>,
+}
+
+impl Save {
+    /// Whether its statement needs a transaction: for a lock on the row, so that its parents are known for certain; or for the touches
+    /// of its parents, so that they are seen with the row, or not at all.
+    fn needs_transaction(&self) -> bool {
+        self.expected.moves || !self.climbed.touches.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -137,9 +147,10 @@ pub(crate) struct Found {
     pub(crate) id: u64,
     pub(crate) key: SaveKey,
     pub(crate) seeds: Vec<Seed>,
-    /// The row's primary key, if it may move or go: the statement is run in a transaction then.
-    pub(crate) moving: Option<Vec<Value>>,
+    /// The row's primary key, if it is there.
+    pub(crate) row: Option<Vec<Value>>,
     pub(crate) is_update: bool,
+    pub(crate) needs_transaction: bool,
 }
 
 impl InFlight {
@@ -237,15 +248,21 @@ impl InFlight {
         let mut found: Option<Found> = None;
         for (key, entries) in &state.slots {
             for entry in entries.iter().filter(|entry| entry.place == here && !entry.ended) {
-                let Expected { verb, moving, .. } = &entry.save.expected;
-                if !entry.save.expected.matches(sql, values) {
+                let (save, expected) = (&entry.save, &entry.save.expected);
+                if !expected.matches(sql, values) {
                     continue;
                 }
                 if found.as_ref().is_some_and(|found| found.key != *key) {
                     return None;
                 }
-                let (seeds, moving, is_update) = (entry.save.seeds.clone(), moving.clone(), *verb == Verb::Update);
-                found.get_or_insert(Found { id: entry.id, key: key.clone(), seeds, moving, is_update });
+                found.get_or_insert_with(|| Found {
+                    id: entry.id,
+                    key: key.clone(),
+                    seeds: save.seeds.clone(),
+                    row: expected.row.clone(),
+                    is_update: expected.verb == Verb::Update,
+                    needs_transaction: save.needs_transaction(),
+                });
             }
         }
         found
@@ -259,6 +276,12 @@ impl InFlight {
     /// What a save is about to touch.
     pub(crate) fn touches(&self, found: &Found) -> Touches {
         self.with(found, |entry| entry.save.climbed.touches.clone()).unwrap_or_default()
+    }
+
+    /// What a save has marked, and until when that holds.
+    pub(crate) fn marked(&self, found: &Found) -> (Vec<RecordKey>, Micros) {
+        let marked = self.with(found, |entry| (entry.save.climbed.records.clone(), entry.save.mark.deadline()));
+        marked.unwrap_or((Vec::new(), Micros(0)))
     }
 
     /// Adds to the hold of a save.

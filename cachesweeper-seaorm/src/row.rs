@@ -53,14 +53,15 @@ where
     }
 
     /// What the statement of this save looks like: it carries what is set, and the key.
-    pub(crate) fn expected(&self, verb: Verb, moving: Option<Vec<Value>>) -> Expected {
+    pub(crate) fn expected(&self, verb: Verb, moves: bool) -> Expected {
         let columns = <A::Entity as EntityTrait>::Column::iter();
         let set = columns.filter_map(|column| match self.am.get(column) {
             ActiveValue::Set(value) if verb != Verb::Delete => Some(value),
             _ => None,
         });
         let values = set.chain(self.key().unwrap_or_default()).collect();
-        Expected { verb, schema: self.sea.schema.clone(), table: self.sea.table_name.clone(), values, moving }
+        let row = if verb == Verb::Insert { None } else { self.key() };
+        Expected { verb, schema: self.sea.schema.clone(), table: self.sea.table_name.clone(), values, row, moves }
     }
 }
 

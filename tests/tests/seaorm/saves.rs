@@ -3,10 +3,10 @@
 use cachesweeper_seaorm::{CacheSweep, ExecAndSweep};
 use cachesweeper_tests::behaviours_of;
 use cachesweeper_tests::orm::seaorm::entity::{article, comment, label, tag, vote};
-use cachesweeper_tests::orm::seaorm::new_comment;
+use cachesweeper_tests::orm::seaorm::{new_comment, new_vote};
 use sea_orm::ActiveValue::Unchanged;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, Set, TransactionTrait};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, IntoActiveModel, ModelTrait, Set, TransactionTrait};
 
 behaviours_of! { SeaOrm;
     async fn a_partial_copy_in_hand_sweeps_the_parents_that_the_row_has(site: &Site) {
@@ -69,6 +69,37 @@ behaviours_of! { SeaOrm;
         edit.update_without_returning(&txn).await.expect("updated");
         txn.commit().await.expect("committed");
         assert!(site.reload_article(other.id).await.updated_at > before.updated_at, "the parent it has was touched");
+    }
+
+    async fn a_save_outside_a_transaction_is_seen_with_the_touch_of_its_parents_or_not_at_all(site: &Site) {
+        let db = &site.orm.db;
+        let article = site.article("refusing").await;
+        let comment = site.comment(&article, None).await;
+        let vote = new_vote(comment.id, "ada").insert(db).await.expect("a vote");
+        // A writer that dies between the two would leave a row that its article does not show.
+        db.execute_unprepared(match db.get_database_backend() {
+            DbBackend::Sqlite => "CREATE TRIGGER refuse BEFORE UPDATE ON article BEGIN SELECT RAISE(ABORT, 'refused'); END",
+            DbBackend::Postgres => {
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused'; END $$;
+                 CREATE TRIGGER refuse BEFORE UPDATE ON article FOR EACH ROW EXECUTE FUNCTION refuse()"
+            }
+            _ => "CREATE TRIGGER refuse BEFORE UPDATE ON article FOR EACH ROW SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused'",
+        })
+        .await
+        .expect("a trigger");
+        let refused = |what: &str, error: Option<DbErr>| {
+            let error = error.unwrap_or_else(|| panic!("{what}: the touch was refused")).to_string();
+            assert!(error.contains("refused"), "{what}: {error}");
+        };
+        let edit = || comment::ActiveModel { id: Unchanged(comment.id), body: Set("edited".into()), ..Default::default() };
+        refused("insert", new_vote(comment.id, "bob").insert(db).await.err());
+        refused("update", edit().update(db).await.err());
+        refused("update without returning", edit().update_without_returning(db).await.err());
+        refused("delete", vote.delete(db).await.err());
+        assert_eq!(site.votes().await, 1);
+        assert_eq!(site.reload_comment(comment.id).await.body, comment.body);
+        // They are known to have failed, so nothing is held for them.
+        site.fill(&comment).await;
     }
 
     async fn the_version_is_not_the_caller_s_to_set_in_a_bulk_update(site: &Site) {
