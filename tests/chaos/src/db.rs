@@ -2,15 +2,19 @@
 #![allow(missing_docs, unreachable_pub, reason = "Diesel's macros write public items")]
 
 use cachesweeper_diesel::{CacheSweep, SweepConn};
+use chrono::NaiveDateTime;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use diesel::{ConnectionResult, MultiConnection, MysqlConnection, PgConnection};
 
 use crate::history::{Event, Kind, Version};
-use crate::spec::{ARTICLES, COMMENTS, group};
+use crate::spec::{ARTICLES, COMMENTS, group, has_topic};
 
 diesel::table! {
-    article (id) { id -> BigInt, version -> BigInt, op -> BigInt, }
+    topic (id) { id -> BigInt, changed -> Timestamp, }
+}
+diesel::table! {
+    article (id) { id -> BigInt, topic_id -> Nullable<BigInt>, version -> BigInt, op -> BigInt, }
 }
 diesel::table! {
     comment (id) { id -> BigInt, article_id -> BigInt, version -> BigInt, op -> BigInt, }
@@ -23,9 +27,18 @@ diesel::table! {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Queryable, Identifiable, Insertable, CacheSweep)]
-#[diesel(table_name = article)]
+#[diesel(table_name = topic)]
+#[sweep(using = "changed")]
+pub struct Topic {
+    pub id: i64,
+    pub changed: NaiveDateTime,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Queryable, Identifiable, Insertable, Associations, CacheSweep)]
+#[diesel(table_name = article, belongs_to(Topic))]
 pub struct Article {
     pub id: i64,
+    pub topic_id: Option<i64>,
     pub version: i64,
     /// The last save outside of transactions. See `log_alone`.
     pub op: i64,
@@ -67,11 +80,11 @@ impl Db {
 
     /// Makes the tables anew, with their first content.
     pub fn reset(&mut self) -> QueryResult<()> {
-        for table in ["article", "comment", "reply", "event"] {
+        for table in ["topic", "article", "comment", "reply", "event"] {
             self.batch_execute(&format!("DROP TABLE IF EXISTS {table}"))?;
         }
         for table in [
-            "article (id BIGINT PRIMARY KEY, version BIGINT NOT NULL, op BIGINT NOT NULL DEFAULT 0)",
+            "article (id BIGINT PRIMARY KEY, topic_id BIGINT NULL, version BIGINT NOT NULL, op BIGINT NOT NULL DEFAULT 0)",
             "comment (id BIGINT PRIMARY KEY, article_id BIGINT NOT NULL, version BIGINT NOT NULL, op BIGINT NOT NULL DEFAULT 0)",
             "reply (id BIGINT PRIMARY KEY, comment_id BIGINT NOT NULL, version BIGINT NOT NULL)",
             "event (kind BIGINT NOT NULL, id BIGINT NOT NULL, version BIGINT NOT NULL, grp BIGINT NOT NULL, article_id BIGINT NULL, \
@@ -79,19 +92,26 @@ impl Db {
         ] {
             self.batch_execute(&format!("CREATE TABLE {table}"))?;
         }
+        let time = if matches!(self, Self::Postgres(_)) { "TIMESTAMP(6)" } else { "DATETIME(6)" };
+        self.batch_execute(&format!("CREATE TABLE topic (id BIGINT PRIMARY KEY, changed {time} NOT NULL)"))?;
         for index in ["comment_of ON comment (article_id)", "reply_of ON reply (comment_id)", "event_of ON event (grp, kind, id, version)"]
         {
             self.batch_execute(&format!("CREATE INDEX {index}"))?;
         }
         self.log_alone()?;
         for article in 0..ARTICLES {
-            self.batch_execute(&format!("INSERT INTO article (id, version) VALUES ({article}, 1)"))?;
-            let mut log = vec![format!("({}, {article}, 1, {}, NULL, 0)", Kind::Article.number(), group(article))];
+            let group = group(article);
+            if has_topic(group) && article % 2 == 0 {
+                self.batch_execute(&format!("INSERT INTO topic VALUES ({group}, '2020-01-01 00:00:00')"))?;
+            }
+            let topic = if has_topic(group) { group.to_string() } else { "NULL".to_owned() };
+            self.batch_execute(&format!("INSERT INTO article (id, topic_id, version) VALUES ({article}, {topic}, 1)"))?;
+            let mut log = vec![format!("({}, {article}, 1, {group}, NULL, 0)", Kind::Article.number())];
             for id in (1..=COMMENTS).map(|number| article * 100 + number) {
                 self.batch_execute(&format!("INSERT INTO comment (id, article_id, version) VALUES ({id}, {article}, 1)"))?;
                 self.batch_execute(&format!("INSERT INTO reply VALUES ({id}, {id}, 1)"))?;
                 for kind in [Kind::Comment, Kind::Reply] {
-                    log.push(format!("({}, {id}, 1, {}, {article}, 0)", kind.number(), group(article)));
+                    log.push(format!("({}, {id}, 1, {group}, {article}, 0)", kind.number()));
                 }
             }
             self.batch_execute(&format!("INSERT INTO event VALUES {}", log.join(", ")))?;

@@ -74,6 +74,8 @@ pub(crate) enum Form {
     Row,
     /// A comment, by its key alone.
     Comment,
+    /// All articles and comments of a group, with the row of its topic in hand, which is versioned by a timestamp column.
+    Topic,
 }
 
 /// One line of a history.

@@ -14,6 +14,11 @@ pub(crate) fn group(article: i64) -> i64 {
     article / 2
 }
 
+/// Whether there is a topic above a group's articles. It has the group's number.
+pub(crate) fn has_topic(group: i64) -> bool {
+    group < ARTICLES / 4
+}
+
 /// The other article of its group.
 pub(crate) fn neighbour(article: i64) -> i64 {
     article ^ 1

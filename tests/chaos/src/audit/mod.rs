@@ -214,7 +214,7 @@ impl Audit {
         let object = (Kind::Comment, id);
         let since = usize::try_from(least - 1).ok()?;
         let is_hidden = |state: &State| match read.form {
-            Form::Comment => state.article.is_none(),
+            Form::Comment | Form::Topic => state.article.is_none(),
             Form::Key | Form::Row => state.article != Some(read.id),
         };
         let states = &self.ledger.line(object)?.states[since..];
@@ -225,13 +225,14 @@ impl Audit {
 
 /// The longest time, in seconds, from a read of an article, or a comment, that bypassed to the next one that did not.
 fn longest_bypass(histories: &[History], from: u64) -> f64 {
-    let mut reads: HashMap<(bool, i64), Vec<(u64, bool)>> = HashMap::new();
+    let mut reads: HashMap<(Form, i64), Vec<(u64, bool)>> = HashMap::new();
     for record in histories.iter().flat_map(|history| &history.records) {
         if let Record::Read(read) = record
             && read.error.is_none()
             && read.begin >= from
         {
-            reads.entry((read.form == Form::Comment, read.id)).or_default().push((read.begin, read.outcome == "bypass"));
+            let form = if read.form == Form::Row { Form::Key } else { read.form };
+            reads.entry((form, read.id)).or_default().push((read.begin, read.outcome == "bypass"));
         }
     }
     let mut longest = 0;

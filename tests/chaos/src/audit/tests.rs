@@ -103,6 +103,21 @@ fn a_commit_after_the_hold_is_promised_from_its_acknowledgement_on() {
 }
 
 #[test]
+fn what_a_save_outside_of_transactions_wrote_is_told_by_the_log() {
+    let alone = |end: Option<Record>, died| {
+        let begun = [Record::Begin { op: OP, at: 100 }, Record::Body { op: OP, at: 200, writes: None }];
+        History { records: begun.into_iter().chain(end).collect(), died }
+    };
+    let found = judge(Some(0), &[alone(end(300, false), None), read(301, "c 7 1 -\n", None)]);
+    assert_eq!((stale(&found), found.alone), ([1, 0, 0], 1));
+    assert_eq!(stale(&judge(Some(0), &[alone(None, Some(900)), read(301, "c 7 1 -\n", seen())])), [0, 1, 0]);
+    assert_eq!(stale(&judge(Some(0), &[alone(None, Some(1_201)), read(301, "c 7 1 -\n", seen())])), [0, 0, 1]);
+    let first = [event(1, Some(0), 0)];
+    let found = audit(terms(), &[alone(end(300, false), None)], &first, &[((Kind::Comment, COMMENT, 1), Some(0))]);
+    assert!(found.broken.iter().any(|text| text.contains("acknowledged and not committed")), "{:?}", found.broken);
+}
+
+#[test]
 fn what_cannot_be_is_told() {
     let broken = |found: Findings, words: &str| assert!(found.broken.iter().any(|text| text.contains(words)), "{:?}", found.broken);
     broken(judge(Some(0), &[acknowledged(), read(1, "c 7 3 -\n", None)]), "never committed");

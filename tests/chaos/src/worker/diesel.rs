@@ -12,7 +12,7 @@ use diesel::prelude::*;
 use super::naive::Looked;
 use super::plan::{Plan, Written};
 use super::{Failed, Wishes, Worker, error_of, line_of_article, line_of_comment};
-use crate::db::{Article, Comment, Db, Reply, article, comment, reply};
+use crate::db::{Article, Comment, Db, Reply, Topic, article, comment, reply, topic};
 use crate::history::{self, Form, Kind, Read, Trouble, Version};
 use crate::spec::{neighbour, stays};
 
@@ -96,7 +96,8 @@ impl Task {
     }
 
     /// One statement, outside of transactions; the database raises the version and logs it.
-    fn save_alone(&self, conn: &mut Db, article: i64, comments: Vec<i64>, op: i64) -> QueryResult<bool> {
+    fn save_alone(&self, conn: &mut Db, article: i64, mut comments: Vec<i64>, op: i64) -> QueryResult<bool> {
+        fastrand::shuffle(&mut comments);
         self.worker.body(op, None);
         let saved = match comments.into_iter().find(|id| stays(*id)) {
             Some(id) if fastrand::u8(..3) > 0 => self.sweeper.update_and_sweep(conn, comment::table.find(id), comment::op.eq(op))?,
@@ -199,7 +200,7 @@ impl Task {
     fn read_on(&self) -> Result<(), Failed> {
         let (mut slot, mut wishes) = (None, Wishes::default());
         while !self.worker.stopped() {
-            let wish = wishes.next();
+            let wish = wishes.next(self.worker.naive.is_none());
             let mut read = Read {
                 begin: history::now(),
                 end: 0,
@@ -257,6 +258,10 @@ impl Task {
                 self.sweeper.fragment(&row, "article-diesel").get_or_render(|| self.render(conn, form, id))?
             }
             Form::Comment => self.sweeper.fragment(Comment::key(id), "comment").get_or_render(|| self.render(conn, form, id))?,
+            Form::Topic => {
+                let row: Topic = topic::table.find(id).first(conn)?;
+                self.sweeper.fragment(&row, "topic-diesel").get_or_render(|| self.render_topic(conn, id))?
+            }
         };
         let outcome = rendered.outcome();
         Ok((rendered.into(), outcome.word().to_owned(), format!("{outcome:?}")))
@@ -279,6 +284,15 @@ impl Task {
         }
         let pieces = self.sweeper.fragments(&comments, "comment-diesel").get_or_render(|missing| self.pieces(conn, missing))?;
         page.extend(pieces.into_iter().map(String::from));
+        Ok(page)
+    }
+
+    fn render_topic(&self, conn: &mut Db, id: i64) -> QueryResult<String> {
+        let articles: Vec<Article> = article::table.filter(article::topic_id.eq(id)).load(conn)?;
+        let ids: Vec<i64> = articles.iter().map(|row| row.id).collect();
+        let comments: Vec<Comment> = comment::table.filter(comment::article_id.eq_any(ids)).load(conn)?;
+        let mut page: String = articles.iter().map(|row| line_of_article(row.id, row.version)).collect();
+        page.extend(self.pieces(conn, &comments.iter().collect::<Vec<_>>())?);
         Ok(page)
     }
 

@@ -1,6 +1,23 @@
 //! The tables, for SeaORM.
 #![allow(missing_docs, unreachable_pub, reason = "SeaORM's macros write public items")]
 
+pub mod topic {
+    use cachesweeper_seaorm::CacheSweep;
+    use sea_orm::entity::prelude::*;
+
+    #[sea_orm::model]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, CacheSweep)]
+    #[sea_orm(table_name = "topic")]
+    #[sweep(using = "changed")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub id: i64,
+        pub changed: DateTime,
+        #[sea_orm(has_many)]
+        pub articles: HasMany<super::article::Entity>,
+    }
+}
+
 pub mod article {
     use cachesweeper_seaorm::CacheSweep;
     use sea_orm::entity::prelude::*;
@@ -11,8 +28,11 @@ pub mod article {
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
         pub id: i64,
+        pub topic_id: Option<i64>,
         pub version: i64,
         pub op: i64,
+        #[sea_orm(belongs_to, from = "topic_id", to = "id")]
+        pub topic: BelongsTo<Option<super::topic::Entity>>,
         #[sea_orm(has_many)]
         pub comments: HasMany<super::comment::Entity>,
     }

@@ -178,8 +178,13 @@ struct Wishes {
 }
 
 impl Wishes {
-    fn next(&self) -> Wish {
+    /// A naive scheme has no topics.
+    fn next(&self, topics: bool) -> Wish {
         let ask_witness = fastrand::u8(..3) == 0;
+        if topics && fastrand::u8(..6) == 0 {
+            let group = fastrand::i64(0..crate::spec::ARTICLES / 4);
+            return Wish { form: Form::Topic, id: group, group, ask_witness };
+        }
         if fastrand::u8(..4) == 0
             && let Some((id, group)) = self.comments.get(fastrand::usize(..self.comments.len().max(1)))
         {

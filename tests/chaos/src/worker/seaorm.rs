@@ -11,12 +11,12 @@ use sea_orm::{
     QuerySelect, Set, TransactionTrait, Unchanged,
 };
 
-use super::entity::{article, comment, event, reply};
+use super::entity::{article, comment, event, reply, topic};
 use super::naive::Looked;
 use super::plan::{Plan, Written};
 use super::{Failed, Wishes, Worker, error_of, line_of_article, line_of_comment};
 use crate::history::{self, Form, Kind, Read, Version};
-use crate::spec::{neighbour, stays};
+use crate::spec::{group, has_topic, neighbour, stays};
 
 pub(super) fn run(worker: Worker) -> Result<(), Failed> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -72,8 +72,8 @@ impl Task {
         let comments: Vec<i64> = rows.into_iter().map(|row| row.id).collect();
         if let (Plan::Alone(article), None) = (plan, &self.worker.naive) {
             self.worker.body(op, None);
-            // A connection of SeaORM's own knows the sweeper that was installed.
-            let saved = if fastrand::bool() {
+            // A connection of SeaORM's own knows the sweeper that was installed. It cannot touch a topic with the row, and says so.
+            let saved = if fastrand::bool() || has_topic(group(article)) {
                 self.save_alone(&self.db, article, comments, op).await
             } else {
                 self.save_alone(self.db.inner(), article, comments, op).await
@@ -101,7 +101,8 @@ impl Task {
     }
 
     /// One statement, outside of transactions, between its two hooks; the database raises the version and logs it.
-    async fn save_alone<C: ConnectionTrait>(&self, db: &C, article: i64, comments: Vec<i64>, op: i64) -> Result<(), DbErr> {
+    async fn save_alone<C: ConnectionTrait>(&self, db: &C, article: i64, mut comments: Vec<i64>, op: i64) -> Result<(), DbErr> {
+        fastrand::shuffle(&mut comments);
         match comments.into_iter().find(|id| stays(*id)) {
             Some(id) if fastrand::u8(..3) > 0 => {
                 comment::ActiveModel { id: Unchanged(id), op: Set(op), ..Default::default() }.update(db).await?;
@@ -200,7 +201,7 @@ impl Task {
     async fn read_on(&self) -> Result<(), Failed> {
         let mut wishes = Wishes::default();
         while !self.worker.stopped() {
-            let wish = wishes.next();
+            let wish = wishes.next(self.worker.naive.is_none());
             let (mut witnessed, mut begin) = (None, history::now());
             let mut asked = Ok(());
             if wish.ask_witness {
@@ -264,6 +265,11 @@ impl Task {
             Form::Comment => {
                 sweeper.fragment(comment::Model::key(id), "comment").get_or_render(async || self.render(form, id).await).await?
             }
+            Form::Topic => {
+                let row = topic::Entity::find_by_id(id).one(&self.db).await?;
+                let row = row.ok_or_else(|| DbErr::RecordNotFound(format!("topic {id}")))?;
+                sweeper.fragment(&row, "topic-seaorm").get_or_render(async || self.render_topic(id).await).await?
+            }
         };
         let outcome = rendered.outcome();
         Ok((rendered.into(), outcome.word().to_owned(), format!("{outcome:?}")))
@@ -287,6 +293,15 @@ impl Task {
         let fragments = db.sweeper().fragments(&rows, "comment-seaorm");
         let pieces = fragments.get_or_render(async |missing: &[&comment::Model]| self.pieces(missing).await).await?;
         page.extend(pieces.into_iter().map(String::from));
+        Ok(page)
+    }
+
+    async fn render_topic(&self, id: i64) -> Result<String, DbErr> {
+        let articles = article::Entity::find().filter(article::Column::TopicId.eq(id)).all(&self.db).await?;
+        let ids = articles.iter().map(|row| row.id);
+        let comments = comment::Entity::find().filter(comment::Column::ArticleId.is_in(ids)).all(&self.db).await?;
+        let mut page: String = articles.iter().map(|row| line_of_article(row.id, row.version)).collect();
+        page.push_str(&self.pieces(&comments.iter().collect::<Vec<_>>()).await?.concat());
         Ok(page)
     }
 
