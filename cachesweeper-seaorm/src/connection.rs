@@ -19,7 +19,7 @@ use crate::commit::{hold_on, is_definite, report, touch_alone};
 use crate::describe::SeaEntity;
 use crate::hooks::end_save;
 use crate::in_flight::Found;
-use crate::touch::{Adapter, touch};
+use crate::touch::{Adapter, current_stamp, rising, stamp_value, touch};
 use crate::transaction::{SweepTransaction, run, run_async};
 
 /// SeaORM's connection, with a sweeper.
@@ -143,11 +143,38 @@ impl SweepConnection {
         }
     }
 
+    /// Gives the locked row a version that is its own: another save may have made the one that the statement has.
+    async fn restamp(&self, save: &Found, txn: &sea_orm::DatabaseTransaction, stmt: &mut Statement) -> Result<(), DbErr> {
+        let (Some(stamp), Some(seed), Some(row)) = (&save.stamp, save.seeds.first(), &save.row) else { return Ok(()) };
+        let Some(sea) = seed.entity.adapter::<SeaEntity>() else { return Ok(()) };
+        let Some(strategy) = &sea.strategy else { return Ok(()) };
+        let old = current_stamp(txn, seed.entity, row, true).await?;
+        let tick = self.adapter.ticks.of(&self.sweeper, txn, sea).await?;
+        let at = rising(stamp.at, old, tick);
+        if at == stamp.at {
+            return Ok(());
+        }
+        let values = stmt.values.as_mut().map_or(&mut [][..], |values| values.0.as_mut_slice());
+        let mut places = values.iter_mut().filter(|value| **value == stamp.value);
+        match (places.next(), places.next()) {
+            (Some(place), None) => *place = stamp_value(sea, strategy, at)?,
+            _ => {
+                let row = seed.key.as_ref().map_or_else(|| sea.name(), ToString::to_string);
+                return Err(DbErr::Custom(format!(
+                    "{row} was saved by another at the same moment, and {} keeps too little of a second to tell the two apart: save it again, \
+                     or give the column microseconds",
+                    strategy.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Runs a save's statement in a transaction that locks the row first, so that its parents are known for certain, and touches
     /// them before COMMIT. An error comes with whether it is certain that nothing was written.
-    async fn in_transaction<T, F>(&self, save: &Found, run: F) -> Result<T, (DbErr, bool)>
+    async fn in_transaction<T, F>(&self, save: &Found, mut stmt: Statement, run: F) -> Result<T, (DbErr, bool)>
     where
-        F: AsyncFnOnce(&sea_orm::DatabaseTransaction) -> Result<T, DbErr>,
+        F: AsyncFnOnce(&sea_orm::DatabaseTransaction, Statement) -> Result<T, DbErr>,
     {
         let mode = Some(sea_orm::SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..TransactionOptions::default() };
@@ -163,7 +190,8 @@ impl SweepConnection {
             // An insert has the parents that it says.
             _ => Climbed { records: marked.clone(), ..Climbed::default() },
         };
-        let result = run(&txn).await.map_err(before)?;
+        self.restamp(save, &txn, &mut stmt).await.map_err(before)?;
+        let result = run(&txn, stmt).await.map_err(before)?;
         climbed.touch_also(self.adapter.in_flight.touches(save));
         touch(&self.sweeper, &self.adapter.ticks, &txn, &climbed.touches).await.map_err(before)?;
         // What holds for long enough need not be marked again.
@@ -191,7 +219,7 @@ macro_rules! watched {
     ($self:ident, $stmt:ident, $method:ident) => {{
         let Some(save) = $self.save_of(&$stmt) else { return $self.db.$method($stmt).await };
         let result = match save.needs_transaction {
-            true => $self.in_transaction(&save, async |txn: &sea_orm::DatabaseTransaction| txn.$method($stmt).await).await,
+            true => $self.in_transaction(&save, $stmt, async |txn: &sea_orm::DatabaseTransaction, stmt| txn.$method(stmt).await).await,
             false => $self.db.$method($stmt).await.map_err(|error| {
                 let definite = is_definite(&error);
                 (error, definite)

@@ -98,7 +98,7 @@ where
         return Ok(am);
     }
     let locked = matches!(place, Place::Transaction(_) | Place::PlainTransaction);
-    stamp(&mut am, sea, &sweeper, db, insert, locked).await?;
+    let stamp = stamp(&mut am, sea, &sweeper, db, insert, locked).await?;
 
     let row = Row { am: &am, sea };
     let mut seeds = vec![row.seed()];
@@ -109,7 +109,7 @@ where
         seeds.extend(current(db, entity, &key, locked).await?);
     }
     let verb = if insert { Verb::Insert } else { Verb::Update };
-    let expected = row.expected(verb, moves);
+    let expected = row.expected(verb, moves, stamp);
     if matches!(place, Place::Transaction(_)) && (insert || moves) {
         lock_parents(&sweeper, db, &seeds).await?;
     }
@@ -297,7 +297,7 @@ where
         let locked = matches!(place, Place::Transaction(_) | Place::PlainTransaction);
         seeds.extend(current(db, entity, &key, locked).await?);
     }
-    let expected = row.expected(Verb::Delete, true);
+    let expected = row.expected(Verb::Delete, true, None);
     begin(&sweeper, place, db, seeds, expected).await?;
     Ok(am)
 }

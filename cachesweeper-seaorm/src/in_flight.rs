@@ -44,6 +44,16 @@ pub(crate) struct Expected {
     pub(crate) row: Option<Vec<Value>>,
     /// Whether the row may move or go.
     pub(crate) moves: bool,
+    /// The row's own version, if another save at the same moment may make the same one.
+    pub(crate) stamp: Option<Stamp>,
+}
+
+/// A version in a column.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) at: Micros,
+    /// As the statement has it.
+    pub(crate) value: Value,
 }
 
 /// What a save does.
@@ -87,10 +97,10 @@ pub(crate) struct Save {
 }
 
 impl Save {
-    /// Whether its statement needs a transaction: for a lock on the row, so that its parents are known for certain; or for the touches
-    /// of its parents, so that they are seen with the row, or not at all.
+    /// Whether its statement needs a transaction: for a lock on the row, so that its parents and its version are known for certain; or
+    /// for the touches of its parents, so that they are seen with the row, or not at all.
     fn needs_transaction(&self) -> bool {
-        self.expected.moves || !self.climbed.touches.is_empty()
+        self.expected.moves || self.expected.stamp.is_some() || !self.climbed.touches.is_empty()
     }
 }
 
@@ -149,6 +159,7 @@ pub(crate) struct Found {
     pub(crate) seeds: Vec<Seed>,
     /// The row's primary key, if it is there.
     pub(crate) row: Option<Vec<Value>>,
+    pub(crate) stamp: Option<Stamp>,
     pub(crate) is_update: bool,
     pub(crate) needs_transaction: bool,
 }
@@ -260,6 +271,7 @@ impl InFlight {
                     key: key.clone(),
                     seeds: save.seeds.clone(),
                     row: expected.row.clone(),
+                    stamp: expected.stamp.clone(),
                     is_update: expected.verb == Verb::Update,
                     needs_transaction: save.needs_transaction(),
                 });

@@ -6,7 +6,7 @@ use sea_orm::{ActiveModelTrait, ActiveValue, ConnectionTrait, DbErr, EntityTrait
 
 use crate::climb::Seed;
 use crate::describe::{SeaEntity, SweepEntity};
-use crate::in_flight::{Expected, Verb};
+use crate::in_flight::{Expected, Stamp, Verb};
 use crate::touch::{Adapter, current_stamp, rising, stamp_value};
 use crate::value::{is_null, record_key};
 
@@ -53,7 +53,7 @@ where
     }
 
     /// What the statement of this save looks like: it carries what is set, and the key.
-    pub(crate) fn expected(&self, verb: Verb, moves: bool) -> Expected {
+    pub(crate) fn expected(&self, verb: Verb, moves: bool, stamp: Option<Stamp>) -> Expected {
         let columns = <A::Entity as EntityTrait>::Column::iter();
         let set = columns.filter_map(|column| match self.am.get(column) {
             ActiveValue::Set(value) if verb != Verb::Delete => Some(value),
@@ -61,7 +61,7 @@ where
         });
         let values = set.chain(self.key().unwrap_or_default()).collect();
         let row = if verb == Verb::Insert { None } else { self.key() };
-        Expected { verb, schema: self.sea.schema.clone(), table: self.sea.table_name.clone(), values, row, moves }
+        Expected { verb, schema: self.sea.schema.clone(), table: self.sea.table_name.clone(), values, row, moves, stamp }
     }
 }
 
@@ -84,7 +84,8 @@ where
     Seed { entity, key: key.map(|key| record_key(entity.name(), &key)), parents: parents.collect() }
 }
 
-/// Gives the row's own strategy column a value that rises.
+/// Gives the row's own strategy column a value that rises. Returns it if another save of the row at the same moment may make the
+/// same one: so it is if it was not the clock that made it, but the value before, and the row is not locked.
 pub(crate) async fn stamp<A, C>(
     am: &mut A,
     sea: &'static SeaEntity,
@@ -92,30 +93,36 @@ pub(crate) async fn stamp<A, C>(
     db: &C,
     insert: bool,
     locked: bool,
-) -> Result<(), DbErr>
+) -> Result<Option<Stamp>, DbErr>
 where
     A: ActiveModelTrait,
     A::Entity: SweepEntity,
     C: ConnectionTrait,
 {
-    let Some(strategy) = &sea.strategy else { return Ok(()) };
-    let Some(column) = Row::<A>::column(strategy.name) else { return Ok(()) };
+    let Some(strategy) = &sea.strategy else { return Ok(None) };
+    let Some(column) = Row::<A>::column(strategy.name) else { return Ok(None) };
     let wanted = match am.get(column) {
         ActiveValue::Set(value) => strategy.micros(value),
         ActiveValue::Unchanged(_) | ActiveValue::NotSet => None,
     };
     // Never before now, whatever the caller says: a version tells when the row was last written.
-    let least = wanted.map_or(sweeper.now(), |wanted| wanted.max(sweeper.now()));
+    let now = sweeper.now();
+    let least = wanted.map_or(now, |wanted| wanted.max(now));
     let tick = Adapter::of(sweeper).ticks.of(sweeper, db, sea).await?;
     let old = match am.get(column) {
         _ if insert => None,
-        // A coarse column is soon ahead of the clock, so a copy in hand may be behind values that were given already.
-        ActiveValue::Unchanged(value) if tick.0 == 1 => strategy.micros(value),
+        // Where it is the clock that makes values, a copy in hand may be old. Where it is the value before, as in a coarse column, which
+        // is soon ahead of the clock, an old copy would make a value that was given already.
+        ActiveValue::Unchanged(value) if tick.0 == 1 && strategy.micros(value.clone()).is_none_or(|old| old < now) => {
+            strategy.micros(value)
+        }
         _ => match (Row { am, sea }).key() {
             Some(key) => current_stamp(db, <A::Entity as SweepEntity>::entity(), &key, locked).await?,
             None => None,
         },
     };
-    let value = stamp_value(sea, strategy, rising(least, old, tick))?;
-    am.try_set(column, value)
+    let at = rising(least, old, tick);
+    am.try_set(column, stamp_value(sea, strategy, at)?)?;
+    let unsure = !insert && !locked && at > now;
+    Ok(if unsure { am.get(column).into_value().map(|value| Stamp { at, value }) } else { None })
 }

@@ -1,12 +1,14 @@
 //! Saves of active models, and bulk writes.
 
 use cachesweeper_seaorm::{CacheSweep, ExecAndSweep};
-use cachesweeper_tests::behaviours_of;
-use cachesweeper_tests::orm::seaorm::entity::{article, comment, label, tag, vote};
+use cachesweeper_tests::orm::seaorm::entity::{article, coarse, comment, label, tag, vote};
 use cachesweeper_tests::orm::seaorm::{new_comment, new_vote};
+use cachesweeper_tests::{Orm as _, Writer as _, behaviours_of};
 use sea_orm::ActiveValue::Unchanged;
 use sea_orm::sea_query::Expr;
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, IntoActiveModel, ModelTrait, Set, TransactionTrait};
+use sea_orm::{
+    ActiveModelTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, IntoActiveModel, ModelTrait, Set, Statement, TransactionTrait,
+};
 
 behaviours_of! { SeaOrm;
     async fn a_partial_copy_in_hand_sweeps_the_parents_that_the_row_has(site: &Site) {
@@ -100,6 +102,48 @@ behaviours_of! { SeaOrm;
         assert_eq!(site.reload_comment(comment.id).await.body, comment.body);
         // They are known to have failed, so nothing is held for them.
         site.fill(&comment).await;
+    }
+
+    async fn saves_of_one_row_at_once_make_versions_of_their_own(site: &Site) {
+        let db = &site.orm.db;
+        site.write().insert_coarse(1, "a").await.expect("inserted");
+        // Ahead of every clock, and on most databases too coarse: what makes a version is the one before.
+        db.execute_unprepared("UPDATE coarse SET changed_at = '2035-01-01 00:00:00'").await.expect("set");
+        let log = match db.get_database_backend() {
+            DbBackend::Sqlite => {
+                "CREATE TABLE stamp (at TEXT NOT NULL);
+                 CREATE TRIGGER stamps AFTER UPDATE ON coarse BEGIN INSERT INTO stamp VALUES (NEW.changed_at); END"
+            }
+            DbBackend::Postgres => {
+                "CREATE TABLE stamp (at TIMESTAMP NOT NULL);
+                 CREATE FUNCTION stamps() RETURNS trigger LANGUAGE plpgsql AS $$
+                 BEGIN INSERT INTO stamp VALUES (NEW.changed_at); RETURN NEW; END $$;
+                 CREATE TRIGGER stamps AFTER UPDATE ON coarse FOR EACH ROW EXECUTE FUNCTION stamps()"
+            }
+            _ => {
+                "CREATE TABLE stamp (at DATETIME(6) NOT NULL);
+                 CREATE TRIGGER stamps AFTER UPDATE ON coarse FOR EACH ROW INSERT INTO stamp VALUES (NEW.changed_at)"
+            }
+        };
+        db.execute_unprepared(log).await.expect("a trigger");
+        let copy = site.orm.load_coarse(1).await;
+        let writers = (0..4).map(|writer| {
+            let (db, copy) = (db.clone(), coarse::Model::from(&copy));
+            tokio::spawn(async move {
+                for round in 0..10 {
+                    let mut edit = copy.clone().into_active_model();
+                    edit.body = Set(format!("{writer} {round}"));
+                    edit.update(&db).await.expect("updated");
+                }
+            })
+        });
+        for writer in writers.collect::<Vec<_>>() {
+            writer.await.expect("no panic");
+        }
+        let count = "SELECT COUNT(*) AS made, COUNT(DISTINCT at) AS own FROM stamp";
+        let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), count)).await.expect("counted").expect("a row");
+        let count = |name: &str| row.try_get::<i64>("", name).expect("a count");
+        assert_eq!((count("made"), count("own")), (40, 40));
     }
 
     async fn the_version_is_not_the_caller_s_to_set_in_a_bulk_update(site: &Site) {
