@@ -14,7 +14,9 @@ use rustix::process::{Pid, Signal, kill_process};
 const SERVER: &str = "CACHESWEEPER_TEST_STANDSTILL_SERVER";
 const FACE: &str = "CACHESWEEPER_TEST_STANDSTILL_FACE";
 
-const TIMEOUT: Duration = Duration::from_millis(400);
+// Longer than a busy machine keeps a process waiting.
+const TIMEOUT: Duration = Duration::from_secs(1);
+const WORK: Duration = Duration::from_secs(13);
 
 /// A mark as a writer sends it, and a lookup.
 fn batches() -> [Vec<Op>; 2] {
@@ -27,21 +29,36 @@ fn batches() -> [Vec<Op>; 2] {
     ]
 }
 
-/// Works for five seconds, and tells how often it asked and what failed.
+/// Works for as long as it is told to, and tells how often it asked and what failed.
+///
+/// More threads than cores, so that a stop finds some of them before they have sent what they ask, and some after.
 fn work(server: String, face: &str) {
     let options = MemcachedOptions { servers: vec![server], timeout: TIMEOUT };
     let (blocking, waiting) = (MemcachedStore::new(&options), AsyncMemcachedStore::new(&options));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let (until, mut asked, mut failed) = (Instant::now() + Duration::from_secs(5), 0_u64, Vec::new());
-    while Instant::now() < until {
-        for mut batch in batches() {
-            // So that the log does not grow: it is looked at by nobody.
-            batch.push(Op { node: 0, key: "t/t/comment:1".into(), action: if asked % 100 == 0 { Action::Delete } else { Action::Get } });
-            let replies = if face == "async" { runtime.block_on(waiting.run(&batch)) } else { blocking.run(&batch) };
-            failed.extend(replies.into_iter().filter(|reply| matches!(reply, Reply::Failed(_))));
-            asked += 1;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let until = Instant::now() + WORK;
+    let work = || {
+        let (mut asked, mut failed) = (0_u64, Vec::new());
+        while Instant::now() < until {
+            for mut batch in batches() {
+                // So that the log does not grow: it is looked at by nobody.
+                batch.push(Op {
+                    node: 0,
+                    key: "t/t/comment:1".into(),
+                    action: if asked % 100 == 0 { Action::Delete } else { Action::Get },
+                });
+                let replies = if face == "async" { runtime.block_on(waiting.run(&batch)) } else { blocking.run(&batch) };
+                failed.extend(replies.into_iter().filter(|reply| matches!(reply, Reply::Failed(_))));
+                asked += 1;
+            }
         }
-    }
+        (asked, failed)
+    };
+    let all: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let (asked, failed) = (all.iter().map(|(asked, _)| asked).sum::<u64>(), all.iter().flat_map(|(_, failed)| failed).collect::<Vec<_>>());
     println!("asked {asked}, failed {failed:?}");
 }
 
@@ -54,8 +71,8 @@ fn stopped_and_let_go_on(face: &str, test: &str) {
     command.args(["--exact", test, "--nocapture"]).env(SERVER, server.address()).env(FACE, face);
     let child = command.stdout(Stdio::piped()).spawn().expect("started once more");
     let pid = Pid::from_child(&child);
-    for _ in 0..2 {
-        std::thread::sleep(Duration::from_millis(500));
+    for _ in 0..3 {
+        std::thread::sleep(Duration::from_millis(300));
         kill_process(pid, Signal::STOP).expect("stopped");
         std::thread::sleep(3 * TIMEOUT);
         kill_process(pid, Signal::CONT).expect("let go on");

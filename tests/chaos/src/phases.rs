@@ -47,6 +47,8 @@ pub(crate) struct Phase {
     pub(crate) commit_promised: bool,
     pub(crate) expected: Expected,
     pub(crate) hold_ms: Option<u64>,
+    /// The mean pause between two writes of a task.
+    pub(crate) think_ms: u64,
     pub(crate) readers_ahead_ms: u64,
     pub(crate) undeclared: bool,
     pub(crate) raw_sql: bool,
@@ -64,6 +66,7 @@ impl Phase {
             commit_promised: true,
             expected: Expected::Clean,
             hold_ms: None,
+            think_ms: 40,
             readers_ahead_ms: 0,
             undeclared: false,
             raw_sql: false,
@@ -166,7 +169,10 @@ impl Assumption {
             }
             Self::RawSql => Phase { raw_sql: true, ..phase("broken: raw SQL", "every second update is raw SQL") },
             Self::Undeclared => Phase { undeclared: true, ..phase("broken: undeclared", "pages show an article that they do not name") },
-            Self::Restored => Phase { fault: Fault::Restored, ..phase("broken: restored", "memcached -e comes back with old memory") },
+            // What is stale stays so until it is written again, which must not happen at once.
+            Self::Restored => {
+                Phase { fault: Fault::Restored, think_ms: 400, ..phase("broken: restored", "memcached -e comes back with old memory") }
+            }
         }
     }
 }

@@ -196,7 +196,7 @@ impl Stage<'_> {
                         role,
                         number: 0,
                         tasks: 2,
-                        think_ms: if reader { 3 } else { 40 },
+                        think_ms: if reader { 3 } else { phase.think_ms },
                         database,
                         nodes: nemesis.addresses(),
                         namespace: "chaos".to_owned(),

@@ -10,7 +10,10 @@ use memcache::exp::{Error, MetaClient, MetaConnection, parse_meta_result};
 
 use super::cut::{Piece, Replace, by_node, cut, in_order};
 use super::multiget::{Exchange, Failure, Reading, exchanges, request};
-use super::{DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size, wire};
+use super::{
+    ATTEMPTS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, error_in, failed, from_error,
+    is_our_own, item_size, stood_still, wire,
+};
 use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
 
 /// Fragments and logs on memcached servers, for blocking code.
@@ -125,6 +128,7 @@ struct Asked {
     deadline: Instant,
     /// Whether the connection was used before, so that the server may have closed it since.
     used: bool,
+    attempt: usize,
 }
 
 impl Reader {
@@ -203,30 +207,36 @@ impl Node {
         let idle = self.live().readers.pop().filter(Reader::is_quiet);
         let used = idle.is_some();
         let reader = idle.map_or_else(|| Ok(Reader::new(self.dial()?, self.options.timeout)), Ok)?;
-        let mut asked = Asked { reader, limit, used, deadline: Instant::now() + self.options.timeout };
+        let mut asked = Asked { reader, limit, used, attempt: 1, deadline: Instant::now() + self.options.timeout };
         request(batch, exchange, &mut asked.reader.request);
         match asked.reader.stream.write_all(&asked.reader.request) {
             Ok(()) => Ok(asked),
-            Err(_) if used => self.ask_anew(batch, exchange, limit),
+            Err(_) if used => self.ask_anew(batch, exchange, limit, 2),
             Err(error) => Err(StoreError::down(&self.name, error)),
         }
     }
 
-    /// On a new connection, in place of one that the server has closed while it was idle.
-    fn ask_anew(&self, batch: &[Op], exchange: &Exchange, limit: usize) -> Result<Asked, StoreError> {
+    /// On a new connection, in place of one that the server has closed while it was idle, or whose answer came too late for us.
+    fn ask_anew(&self, batch: &[Op], exchange: &Exchange, limit: usize, attempt: usize) -> Result<Asked, StoreError> {
         self.live().readers.clear();
         let mut reader = Reader::new(self.dial()?, self.options.timeout);
         request(batch, exchange, &mut reader.request);
         reader.stream.write_all(&reader.request).map_err(|error| StoreError::down(&self.name, error))?;
-        Ok(Asked { reader, limit, used: false, deadline: Instant::now() + self.options.timeout })
+        Ok(Asked { reader, limit, used: false, attempt, deadline: Instant::now() + self.options.timeout })
     }
 
     fn answer(&self, batch: &[Op], exchange: &Exchange, asked: Asked, replies: &mut [Reply]) -> Result<(), StoreError> {
-        let Asked { mut reader, limit, deadline, used } = asked;
+        let Asked { mut reader, limit, deadline, used, attempt } = asked;
+        let timeout = self.options.timeout;
         match reader.answer(batch, exchange, limit, deadline, replies) {
             Ok(()) => {}
-            Err(failure) if used && failure.is_closed() => {
-                let again = self.ask_anew(batch, exchange, limit)?;
+            Err(failure)
+                if used && failure.is_closed()
+                    || attempt < ATTEMPTS
+                        && failure.is_late()
+                        && deadline.checked_sub(timeout).is_some_and(|began| stood_still(began, timeout)) =>
+            {
+                let again = self.ask_anew(batch, exchange, limit, attempt + 1)?;
                 return self.answer(batch, exchange, again, replies);
             }
             Err(failure) => return Err(failure.on(&self.name)),
@@ -257,10 +267,7 @@ impl Node {
                             let (wire, places) = wire(&ops);
                             (places, client.run_batch(wire))
                         },
-                        |(_, results)| match results {
-                            Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
-                            Err(error) => Some(error),
-                        },
+                        |(_, results)| error_in(results),
                     );
                     replies.extend(answers(&self.name, places, results));
                 }
@@ -274,29 +281,17 @@ impl Node {
         replies
     }
 
-    /// Asks, and asks again if it was this process that disturbed the exchange: that says nothing of the node. A signal interrupts
-    /// reads of the client's; and if the process stood still (it was stopped, or its machine was), the time-out ran out on an answer
-    /// that may long have been there. What has landed already may then land twice, which the protocol allows for.
+    /// Asks, and asks again if it was this process that disturbed the exchange: a signal interrupts reads of the client's, and a time-out
+    /// runs out while the process stands still.
     fn undisturbed<T>(&self, mut ask: impl FnMut() -> T, error: impl Fn(&T) -> Option<&Error>) -> T {
-        // Who is interrupted again and again has a profiler at work, not a node that is down; but there must be an end.
-        for _ in 0..9 {
+        for _ in 1..ATTEMPTS {
             let began = Instant::now();
             let answer = ask();
-            if !error(&answer).is_some_and(|error| self.is_our_own(error, began)) {
+            if !error(&answer).is_some_and(|error| is_our_own(error, began, self.options.timeout)) {
                 return answer;
             }
         }
         ask()
-    }
-
-    fn is_our_own(&self, error: &Error, began: Instant) -> bool {
-        match error {
-            Error::Ambiguous { source, .. } => self.is_our_own(source, began),
-            Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => true,
-            // No exchange takes that long, with the connecting before it, if only the node is slow.
-            Error::Io(_) | Error::Timeout { .. } => began.elapsed() > self.options.timeout * 2,
-            _ => false,
-        }
     }
 
     /// The client, and the size that items may have.

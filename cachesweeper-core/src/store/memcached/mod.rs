@@ -10,8 +10,9 @@ mod multiget;
 #[cfg(feature = "tokio")]
 mod tokio_store;
 
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memcache::exp::{
@@ -62,6 +63,39 @@ impl MemcachedOptions {
             .max_idle(CONNECTIONS)
             .connect_timeout(Some(self.connect_timeout()))
             .io_timeout(Some(self.timeout))
+    }
+}
+
+/// How often an exchange is asked at most that this process itself has disturbed. Who is interrupted again and again has a profiler at
+/// work, not a node that is down; but there must be an end.
+const ATTEMPTS: usize = 10;
+
+/// Whether this process stood still since: it was stopped, or its machine was. Then a time-out ran out on an answer that may long be there,
+/// or on a question that was not even sent, and says nothing of the node.
+fn stood_still(began: Instant, timeout: Duration) -> bool {
+    // No exchange takes that long, with the connecting before it, if only the node is slow.
+    began.elapsed() > timeout * 2
+}
+
+/// Whether it was this process that disturbed an exchange of the crate's: then it is asked again. What has landed already may then land
+/// twice, which the protocol allows for.
+fn is_our_own(error: &Error, began: Instant, timeout: Duration) -> bool {
+    match error {
+        Error::Ambiguous { source, .. } => is_our_own(source, began, timeout),
+        Error::Io(error) if error.kind() == io::ErrorKind::Interrupted => true,
+        Error::Io(_) | Error::Timeout { .. } => stood_still(began, timeout),
+        _ => false,
+    }
+}
+
+/// What the crate says of a batch.
+type Results = Result<Vec<Result<OpResult, Error>>, Error>;
+
+/// The first thing that went wrong in it.
+fn error_in(results: &Results) -> Option<&Error> {
+    match results {
+        Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
+        Err(error) => Some(error),
     }
 }
 
@@ -157,7 +191,7 @@ fn wire(ops: &[(usize, &Op)]) -> (Vec<WireOp>, Vec<(usize, usize)>) {
 }
 
 /// Takes each operation's answer out of an exchange's results.
-fn answers(node: &str, positions: Vec<(usize, usize)>, results: Result<Vec<Result<OpResult, Error>>, Error>) -> Vec<(usize, Reply)> {
+fn answers(node: &str, positions: Vec<(usize, usize)>, results: Results) -> Vec<(usize, Reply)> {
     match results {
         Ok(results) => {
             let mut results: Vec<_> = results.into_iter().map(Some).collect();

@@ -103,6 +103,11 @@ impl Failure {
         matches!(self, Self::Io(error) if error.kind() != io::ErrorKind::TimedOut)
     }
 
+    /// Whether the time-out ran out on it.
+    pub(super) fn is_late(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::TimedOut)
+    }
+
     pub(super) fn on(&self, node: &str) -> StoreError {
         match self {
             Self::Io(error) => StoreError::down(node, error),

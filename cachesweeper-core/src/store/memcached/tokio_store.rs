@@ -1,7 +1,7 @@
 //! The async memcached store.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use futures_util::future::join_all;
@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::cut::{Piece, Replace, by_node, cut, in_order};
 use super::multiget::{Exchange, Failure, Reading, exchanges, request};
 use super::{
-    CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, failed, from_error, item_size,
-    wire,
+    ATTEMPTS, CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, error_in, failed,
+    from_error, is_our_own, item_size, stood_still, wire,
 };
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
@@ -196,7 +196,8 @@ impl Node {
             Some(reader) => reader,
             None => Reader::new(self.dial().await?),
         };
-        loop {
+        for attempt in 1.. {
+            let began = Instant::now();
             // Dropped by an error, or with the future: what is on its way to it would be taken for the next answer.
             match tokio::time::timeout(self.options.timeout, reader.exchange(batch, exchange, limit, replies)).await {
                 Ok(Ok(())) => break,
@@ -207,6 +208,7 @@ impl Node {
                     reader = Reader::new(self.dial().await?);
                 }
                 Ok(Err(failure)) => return Err(failure.on(&self.name)),
+                Err(_) if attempt < ATTEMPTS && stood_still(began, self.options.timeout) => reader = Reader::new(self.dial().await?),
                 Err(_) => return Err(self.down(format_args!("no answer within {:?}", self.options.timeout))),
             }
         }
@@ -235,10 +237,7 @@ impl Node {
                 continue;
             }
             match piece {
-                Piece::Exchange(ops) => {
-                    let (wire, places) = wire(&ops);
-                    replies.extend(answers(&self.name, places, client.run_batch(wire).await));
-                }
+                Piece::Exchange(ops) => replies.extend(self.run_batch(&client, &ops).await),
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace).await)),
             }
@@ -247,6 +246,20 @@ impl Node {
             self.forget();
         }
         replies
+    }
+
+    /// Asks again if it was this process that disturbed the exchange.
+    async fn run_batch(&self, client: &AsyncMetaClient, ops: &[(usize, &Op)]) -> Vec<(usize, Reply)> {
+        let mut attempt = 1;
+        loop {
+            let (wire, places) = wire(ops);
+            let began = Instant::now();
+            let results = client.run_batch(wire).await;
+            if attempt == ATTEMPTS || !error_in(&results).is_some_and(|error| is_our_own(error, began, self.options.timeout)) {
+                return answers(&self.name, places, results);
+            }
+            attempt += 1;
+        }
     }
 
     /// The client, and the size that items may have.
@@ -307,6 +320,17 @@ impl Node {
     }
 
     async fn replace(&self, replace: &Replace) -> Reply {
+        for _ in 1..ATTEMPTS {
+            let began = Instant::now();
+            let reply = self.try_replace(replace).await;
+            if !matches!(&reply, Reply::Failed(error) if error.down) || !stood_still(began, self.options.timeout) {
+                return reply;
+            }
+        }
+        self.try_replace(replace).await
+    }
+
+    async fn try_replace(&self, replace: &Replace) -> Reply {
         // Taken out while in use: an error, or a dropped future, drops the connection.
         let taken = self.live().replacing.take();
         let mut connection = match taken {
