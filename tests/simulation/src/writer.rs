@@ -357,14 +357,14 @@ impl Writer {
         });
     }
 
-    /// A single statement between its two hooks.
+    /// A single statement between its two hooks, in one transaction with the touches of what is above its row.
     async fn alone(&mut self, mut txn: Transaction, underway: Underway, seeds: Vec<Seed<Id>>, generated: bool) {
         let sweeper = self.process.sweeper.clone();
         let row = txn.writes.keys().next().copied();
         // Nothing is known of the row but what is in hand and in the database.
         let climbed = self.climb(None, &seeds).await;
         let Ok(mut mark) = sweeper.mark(&climbed.records).await else { return };
-        if !generated && climbed.touches.is_empty() {
+        if !generated {
             underway.held(&climbed.records, &mark);
         }
         if let Some((kind, id)) = row
@@ -373,12 +373,12 @@ impl Writer {
             row.updated_at = if row.updated_at > 0 { txn.stamp(row.updated_at) } else { 0 };
             txn.write(row);
         }
-        let ended = self.hold_while(&underway, &mut mark, txn).await;
-        // The hook afterwards touches all parents, and invalidates the row itself.
-        let also = row.map(|(kind, id)| kind.record(id)).into_iter().collect();
-        if ended == Ended::Committed {
-            self.touch_alone(&climbed).await;
+        if !Self::touch(&mut txn, &climbed).await {
+            return sweeper.release(&mark).await;
         }
+        let ended = self.hold_while(&underway, &mut mark, txn).await;
+        // The hook afterwards invalidates the row itself.
+        let also = row.map(|(kind, id)| kind.record(id)).into_iter().collect();
         self.finish(ended, underway, mark, seeds, climbed, also).await;
     }
 
