@@ -117,7 +117,7 @@ impl SweepConnection {
             let _ = ending.await;
             return;
         }
-        let mut climbed = Climbed { touches: self.adapter.in_flight.touches(save), ..Climbed::default() };
+        let mut climbed = Climbed { touches: save.touches.clone(), ..Climbed::default() };
         match climb(&self.sweeper, &self.db, &seeds).await {
             Ok(again) => climbed.touch_also(again.touches),
             Err(error) => report(&self.sweeper, &seeds, &error),
@@ -181,22 +181,21 @@ impl SweepConnection {
         let before = |error: DbErr| (error, true);
         let txn = self.db.begin_with_options(options).await.map_err(before)?;
         lock_parents(&self.sweeper, &txn, &save.seeds).await.map_err(before)?;
-        let (marked, until) = self.adapter.in_flight.marked(save);
         let mut climbed = match (save.seeds.first(), &save.row) {
             (Some(seed), Some(row)) => {
                 let now: Vec<Seed> = current(&txn, seed.entity, row, true).await.map_err(before)?.into_iter().collect();
                 climb(&self.sweeper, &txn, &now).await.map_err(before)?
             }
             // An insert has the parents that it says.
-            _ => Climbed { records: marked.clone(), ..Climbed::default() },
+            _ => Climbed { records: save.marked.clone(), ..Climbed::default() },
         };
         self.restamp(save, &txn, &mut stmt).await.map_err(before)?;
         let result = run(&txn, stmt).await.map_err(before)?;
-        climbed.touch_also(self.adapter.in_flight.touches(save));
+        climbed.touch_also(save.touches.clone());
         touch(&self.sweeper, &self.adapter.ticks, &txn, &climbed.touches).await.map_err(before)?;
         // What holds for long enough need not be marked again.
-        if until >= self.sweeper.now().plus(Micros::from(self.sweeper.config().hold / 2)) {
-            climbed.records.retain(|record| !marked.contains(record));
+        if save.until >= self.sweeper.now().plus(Micros::from(self.sweeper.config().hold / 2)) {
+            climbed.records.retain(|record| !save.marked.contains(record));
         }
         let mark = self.sweeper.mark(&climbed.records).await.map_err(|error| (DbErr::Custom(error.to_string()), true))?;
         self.adapter.in_flight.extend(save, mark, climbed.records);

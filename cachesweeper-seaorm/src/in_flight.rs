@@ -160,6 +160,11 @@ pub(crate) struct Found {
     /// The row's primary key, if it is there.
     pub(crate) row: Option<Vec<Value>>,
     pub(crate) stamp: Option<Stamp>,
+    /// What was marked, and until when that holds.
+    pub(crate) marked: Vec<RecordKey>,
+    pub(crate) until: Micros,
+    /// What is to be touched.
+    pub(crate) touches: Touches,
     pub(crate) is_update: bool,
     pub(crate) needs_transaction: bool,
 }
@@ -272,6 +277,9 @@ impl InFlight {
                     seeds: save.seeds.clone(),
                     row: expected.row.clone(),
                     stamp: expected.stamp.clone(),
+                    marked: save.climbed.records.clone(),
+                    until: save.mark.deadline(),
+                    touches: save.climbed.touches.clone(),
                     is_update: expected.verb == Verb::Update,
                     needs_transaction: save.needs_transaction(),
                 });
@@ -283,17 +291,6 @@ impl InFlight {
     fn with<T>(&self, found: &Found, f: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let mut state = self.state();
         state.slots.get_mut(&found.key)?.iter_mut().find(|entry| entry.id == found.id).map(f)
-    }
-
-    /// What a save is about to touch.
-    pub(crate) fn touches(&self, found: &Found) -> Touches {
-        self.with(found, |entry| entry.save.climbed.touches.clone()).unwrap_or_default()
-    }
-
-    /// What a save has marked, and until when that holds.
-    pub(crate) fn marked(&self, found: &Found) -> (Vec<RecordKey>, Micros) {
-        let marked = self.with(found, |entry| (entry.save.climbed.records.clone(), entry.save.mark.deadline()));
-        marked.unwrap_or((Vec::new(), Micros(0)))
     }
 
     /// Adds to the hold of a save.
