@@ -12,7 +12,7 @@ use super::cut::{Piece, Replace, by_node, cut, in_order};
 use super::multiget::{Exchange, Failure, Reading, exchanges, request};
 use super::{
     ATTEMPTS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, error_in, failed, from_error,
-    is_our_own, item_size, stood_still, wire,
+    is_our_own, item_size, may_repeat, stood_still, unrepeated, wire,
 };
 use crate::store::{Op, Reply, Store, StoreError, StoreInfo};
 
@@ -261,16 +261,7 @@ impl Node {
                 continue;
             }
             match piece {
-                Piece::Exchange(ops) => {
-                    let (places, results) = self.undisturbed(
-                        || {
-                            let (wire, places) = wire(&ops);
-                            (places, client.run_batch(wire))
-                        },
-                        |(_, results)| error_in(results),
-                    );
-                    replies.extend(answers(&self.name, places, results));
-                }
+                Piece::Exchange(ops) => replies.extend(self.run_batch(&client, &ops)),
                 Piece::TooLarge { position } => replies.push((position, Reply::TooLarge)),
                 Piece::Replace { position, replace } => replies.push((position, self.replace(&replace))),
             }
@@ -281,17 +272,26 @@ impl Node {
         replies
     }
 
-    /// Asks, and asks again if it was this process that disturbed the exchange: a signal interrupts reads of the client's, and a time-out
-    /// runs out while the process stands still.
-    fn undisturbed<T>(&self, mut ask: impl FnMut() -> T, error: impl Fn(&T) -> Option<&Error>) -> T {
-        for _ in 1..ATTEMPTS {
+    /// Asks again if it was this process that disturbed the exchange: a signal interrupts reads of the client's, and a time-out runs out
+    /// while the process stands still.
+    fn run_batch(&self, client: &MetaClient, ops: &[(usize, &Op)]) -> Vec<(usize, Reply)> {
+        let (mut sent, mut attempt) = (ops.to_vec(), 1);
+        loop {
+            let (wire, places) = wire(&sent);
             let began = Instant::now();
-            let answer = ask();
-            if !error(&answer).is_some_and(|error| is_our_own(error, began, self.options.timeout)) {
-                return answer;
+            let results = client.run_batch(wire);
+            let disturbed = error_in(&results).is_some_and(|error| is_our_own(error, began, self.options.timeout));
+            if disturbed && attempt < ATTEMPTS && sent.iter().any(|(_, op)| may_repeat(op)) {
+                sent.retain(|(_, op)| may_repeat(op));
+                attempt += 1;
+                continue;
             }
+            let mut replies = answers(&self.name, places, results);
+            if sent.len() < ops.len() {
+                replies.extend(unrepeated(&self.name, ops, &replies));
+            }
+            return replies;
         }
-        ask()
     }
 
     /// The client, and the size that items may have.
@@ -350,9 +350,14 @@ impl Node {
     }
 
     fn replace(&self, replace: &Replace) -> Reply {
-        match self.undisturbed(|| self.try_replace(replace), |result| result.as_ref().err()) {
-            Ok(reply) => reply,
-            Err(error) => from_error(&self.name, &error),
+        let mut attempt = 1;
+        loop {
+            let began = Instant::now();
+            match self.try_replace(replace) {
+                Ok(reply) => return reply,
+                Err(error) if attempt < ATTEMPTS && is_our_own(&error, began, self.options.timeout) => attempt += 1,
+                Err(error) => return from_error(&self.name, &error),
+            }
         }
     }
 

@@ -10,6 +10,7 @@ mod multiget;
 #[cfg(feature = "tokio")]
 mod tokio_store;
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,8 +78,7 @@ fn stood_still(began: Instant, timeout: Duration) -> bool {
     began.elapsed() > timeout * 2
 }
 
-/// Whether it was this process that disturbed an exchange of the crate's: then it is asked again. What has landed already may then land
-/// twice, which the protocol allows for.
+/// Whether it was this process that disturbed an exchange of the crate's: then it is asked again, but for what may land only once.
 fn is_our_own(error: &Error, began: Instant, timeout: Duration) -> bool {
     match error {
         Error::Ambiguous { source, .. } => is_our_own(source, began, timeout),
@@ -97,6 +97,22 @@ fn error_in(results: &Results) -> Option<&Error> {
         Ok(results) => results.iter().find_map(|result| result.as_ref().err()),
         Err(error) => Some(error),
     }
+}
+
+/// Whether an operation may be sent again that may have landed. A log's head may not: if the log was evicted twice meanwhile, the same
+/// head would bring back a version that it had before. What is appended to another head, or replaces bytes that are gone, does not.
+fn may_repeat(op: &Op) -> bool {
+    !matches!(op.action, Action::Add(..))
+}
+
+/// The answers to what was not sent again: an add behind an append that found its item has nothing to do; of another the outcome is not known.
+fn unrepeated(node: &str, ops: &[(usize, &Op)], replies: &[(usize, Reply)]) -> Vec<(usize, Reply)> {
+    let replies: HashMap<usize, &Reply> = replies.iter().map(|(position, reply)| (*position, reply)).collect();
+    let appended = |(position, op): &&(usize, &Op)| matches!(op.action, Action::Append(..)) && replies.get(position) == Some(&&Reply::Done);
+    let appended: HashSet<&str> = ops.iter().filter(appended).map(|(_, op)| &*op.key).collect();
+    let unknown = || Reply::Failed(StoreError::refused(node, "this process stood still, or was interrupted, and its answer was lost"));
+    let unsent = ops.iter().filter(|(position, _)| !replies.contains_key(position));
+    unsent.map(|(position, op)| (*position, if appended.contains(&*op.key) { Reply::No } else { unknown() })).collect()
 }
 
 /// Checks the answer to `version`.
@@ -242,5 +258,27 @@ mod tests {
         assert!(old.contains("cache1:11211") && old.contains("1.5.22") && old.contains("1.6.18"), "{old}");
         let other = check_version("cache1:80", "HTTP/1.1 400 Bad Request").expect_err("not memcached").to_string();
         assert!(other.contains("no memcached") && other.contains("HTTP/1.1"), "{other}");
+    }
+
+    /// A head that landed before, was evicted with all that came after it, and lands again would be a version that the log had already.
+    #[test]
+    fn a_log_s_head_is_not_sent_twice() {
+        let op = |key: &str, action| Op { node: 0, key: key.into(), action };
+        let ttl = crate::Ttl::days(1);
+        let bytes = || Bytes::from_static(b"+");
+        let batch = [
+            op("there", Action::Append(bytes(), ttl)),
+            op("there", Action::Add(bytes(), ttl)),
+            op("missing", Action::Append(bytes(), ttl)),
+            op("missing", Action::Add(bytes(), ttl)),
+            op("f", Action::Get),
+        ];
+        let ops: Vec<(usize, &Op)> = batch.iter().enumerate().collect();
+        let sent: Vec<usize> = ops.iter().filter(|(_, op)| may_repeat(op)).map(|(position, _)| *position).collect();
+        assert_eq!(sent, [0, 2, 4]);
+        let replies = [(0, Reply::Done), (2, Reply::No), (4, Reply::No)];
+        let rest = unrepeated("cache1:11211", &ops, &replies);
+        // The node is well, so it is not left alone; but the write is owed, and sent as a new one.
+        assert!(matches!(&rest[..], [(1, Reply::No), (3, Reply::Failed(error))] if !error.down), "{rest:?}");
     }
 }

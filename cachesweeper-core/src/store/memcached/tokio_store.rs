@@ -14,7 +14,7 @@ use super::cut::{Piece, Replace, by_node, cut, in_order};
 use super::multiget::{Exchange, Failure, Reading, exchanges, request};
 use super::{
     ATTEMPTS, CONNECTIONS, DEFAULT_ITEM_SIZE, GREETING, GREETING_ANSWER, MemcachedOptions, answers, check_version, error_in, failed,
-    from_error, is_our_own, item_size, stood_still, wire,
+    from_error, is_our_own, item_size, may_repeat, stood_still, unrepeated, wire,
 };
 use crate::store::{AsyncStore, BoxFuture, Op, Reply, StoreError, StoreInfo};
 
@@ -250,15 +250,22 @@ impl Node {
 
     /// Asks again if it was this process that disturbed the exchange.
     async fn run_batch(&self, client: &AsyncMetaClient, ops: &[(usize, &Op)]) -> Vec<(usize, Reply)> {
-        let mut attempt = 1;
+        let (mut sent, mut attempt) = (ops.to_vec(), 1);
         loop {
-            let (wire, places) = wire(ops);
+            let (wire, places) = wire(&sent);
             let began = Instant::now();
             let results = client.run_batch(wire).await;
-            if attempt == ATTEMPTS || !error_in(&results).is_some_and(|error| is_our_own(error, began, self.options.timeout)) {
-                return answers(&self.name, places, results);
+            let disturbed = error_in(&results).is_some_and(|error| is_our_own(error, began, self.options.timeout));
+            if disturbed && attempt < ATTEMPTS && sent.iter().any(|(_, op)| may_repeat(op)) {
+                sent.retain(|(_, op)| may_repeat(op));
+                attempt += 1;
+                continue;
             }
-            attempt += 1;
+            let mut replies = answers(&self.name, places, results);
+            if sent.len() < ops.len() {
+                replies.extend(unrepeated(&self.name, ops, &replies));
+            }
+            return replies;
         }
     }
 
